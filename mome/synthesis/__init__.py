@@ -1,0 +1,1 @@
+"""Talking heads for the mini corpus: speech, visemes, faces."""

@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""One line per dependency: found, its version, or what to do. Exit 1 when a needed one is missing."""
+
+import importlib
+import importlib.metadata
+import shutil
+import subprocess
+import sys
+
+# module -> (distribution, what it is for)
+NEEDED = {
+    "torch": ("torch", "tensors and training"),
+    "transformers": ("transformers", "LLMs and Whisper"),
+    "deepspeed": ("deepspeed", "the training engine"),
+    "espnet2.train.abs_espnet_model": ("espnet", "model contract, Reporter, data directories"),
+    "sentencepiece": ("sentencepiece", "tokenizer of the baby LLM, token error rate"),
+    "kaldiio": ("kaldiio", "feature archives"),
+    "soundfile": ("soundfile", "audio files"),
+    "jiwer": ("jiwer", "alignment and word error rate"),
+    "safetensors": ("safetensors", "checkpoints"),
+    "omegaconf": ("omegaconf", "configuration"),
+    "av": ("av", "mp4 in and out"),
+    "cv2": ("opencv-python-headless", "images"),
+    "scipy": ("scipy", "resampling"),
+    "tensorboard": ("tensorboard", "training curves"),
+    "matplotlib": ("matplotlib", "figures"),
+    "google.protobuf": ("protobuf", "mediapipe's and tensorboard's messages"),
+}
+OPTIONAL = {
+    "mediapipe": ("mediapipe", "finding mouths (--landmarks mediapipe)"),
+    "espeakng_loader": ("espeakng-loader", "speech of the mini corpus"),
+    "gguf": ("gguf", "SmolLM2 out of a package, when there is no hub"),
+}
+
+
+def find(module: str, distribution: str) -> tuple[bool, str]:
+    """Whether `module` imports, and its version or the reason why it does not."""
+    try:
+        importlib.import_module(module)
+        return True, importlib.metadata.version(distribution)
+    except Exception as error:  # a broken package may raise anything; the line says what
+        return False, f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def main() -> None:
+    missing = 0
+    print(f"{'python':24} {sys.version.split()[0]:16} {sys.executable}")
+    for packages, needed in ((NEEDED, True), (OPTIONAL, False)):
+        for module, (distribution, purpose) in packages.items():
+            found, what = find(module, distribution)
+            if found:
+                print(f"{distribution:24} {what:16} {purpose}")
+            else:
+                missing += needed
+                word = "MISSING" if needed else "missing, optional"
+                print(f"{distribution:24} {word}: {purpose}; {what}. Run tools/install.sh")
+    sclite = find_sclite()
+    print(f"{'sclite':24} {sclite or 'not found, optional: Debian package sctk':16}", end=" ")
+    print("NIST's scorer, run beside our own" if sclite else "")
+    import torch
+
+    devices = torch.cuda.device_count()
+    print(f"{'device':24} {f'{devices} GPU(s)' if devices else 'CPU only'}")
+    if missing:
+        sys.exit(f"{missing} needed package(s) missing: run tools/install.sh")
+
+
+def find_sclite() -> str | None:
+    """How to call NIST sclite on this machine, or None."""
+    if shutil.which("sclite"):
+        return "sclite"
+    if shutil.which("sctk") and "sclite" in subprocess.run(
+        ["sctk"], capture_output=True, text=True, check=False
+    ).stdout + subprocess.run(["sctk"], capture_output=True, text=True, check=False).stderr:
+        return "sctk sclite"
+    return None
+
+
+if __name__ == "__main__":
+    main()
