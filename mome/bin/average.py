@@ -1,0 +1,40 @@
+"""Average: python -m mome.bin.average exp/<tag> [--last 5], the mean of the last checkpoints.
+
+Writes exp/<tag>/average/, a model folder like best/.
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+from mome import checkpoint, config, stamp
+from mome.bin import run
+
+log = logging.getLogger(__name__)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Average the newest checkpoints of an experiment."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("exp_dir", type=Path, help="exp/<tag>, trained by stage 3")
+    parser.add_argument("--last", type=int, default=5, help="checkpoints to average")
+    args = parser.parse_args(argv)
+    folder = args.exp_dir / "checkpoints"
+    steps = sorted(folder.glob("step_*"), key=lambda p: int(p.name.split("_")[1]))[-args.last :]
+    if not steps:
+        raise FileNotFoundError(f"{folder} holds no checkpoint: run stage 3 to train")
+    if len(steps) < args.last:
+        log.info(f"{folder} holds {len(steps)} checkpoints, fewer than --last {args.last}")
+    inputs = {p.name: stamp.digest(p / checkpoint.FILE) for p in steps}
+    out_dir = args.exp_dir / "average"
+    if stamp.fresh(out_dir, inputs):
+        log.info(f"{out_dir} is up to date")
+        return
+    cfg = config.load(args.exp_dir / "config.yaml")
+    checkpoint.save(out_dir, checkpoint.average(steps), cfg, checkpoint.read_base(steps[-1]))
+    stamp.write(out_dir, inputs)
+    log.info(f"{out_dir}: mean of {', '.join(inputs)}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,160 @@
+"""Decode: python -m mome.bin.decode exp/<tag> --sets test test_babble_0 --scales a4_v2 a16_v5
+
+Stage 4 of a recipe. Loads the model once and writes exp/<tag>/decode_<scale>/<set>/text for each
+scale and test set, as Kaldi text sorted by utterance. Two checks tell whether the video is used:
+`--video zeroed` and `--video other` (that of another utterance) decode the same test set with the
+video taken away, into the sets <set>_zeroed_video and <set>_other_video.
+"""
+
+import argparse
+import json
+import logging
+import time
+from pathlib import Path
+
+import torch
+from espnet2.fileio.datadir_writer import DatadirWriter
+from tqdm import tqdm
+
+from mome import checkpoint, config, stamp
+from mome.bin import run
+from mome.compression import Scale, scales_of
+from mome.config import Config
+from mome.dataset import FeatureDataset, to_device
+from mome.decoding import decode
+from mome.model import MoMEModel, load_llm
+from mome.prompt import text_ids
+
+log = logging.getLogger(__name__)
+
+VIDEO = ("own", "zeroed", "other")
+
+
+def load_model(model_dir: Path, cfg: Config, device: str) -> tuple[MoMEModel, object, dict]:
+    """A trained model, its tokenizer and what base.json says; ValueError for another base model."""
+    base = checkpoint.read_base(model_dir)
+    llm, tokenizer = load_llm(cfg.model, device)
+    model = MoMEModel(cfg.model, llm, tokenizer, base["frame_dims"]).to(device)
+    checkpoint.load_into(model, model_dir)
+    model.to(llm.dtype)
+    return model.eval(), tokenizer, base
+
+
+def other_video(data: FeatureDataset) -> dict[str, str]:
+    """video.scp with the video of another utterance of the set, the next one by length, for each.
+
+    Lengths then differ by little; the model is given all of the other video's frames.
+    """
+    order = sorted(data.utterances, key=lambda u: (data.num_frames["video"][u], u))
+    if len(order) < 2:
+        raise ValueError(f"{data.dir} has one utterance: there is no other one's video to take")
+    scp = data.scps["video"]
+    return {u: scp[v] for u, v in zip(order, order[1:] + order[:1], strict=True)}
+
+
+def check_features(data: FeatureDataset, base: dict) -> None:
+    """ValueError when the features come from other encoders than those of the training."""
+    for key in ("audio_encoder", "audio_sha256", "video_encoder", "video_sha256"):
+        trained, found = base["features"].get(key), data.info.get(key)
+        if trained != found:
+            raise ValueError(
+                f"{data.dir} was extracted with {key} {found}, but the model was trained on"
+                f" {trained}: run stage 2 with the encoders of the training"
+            )
+
+
+def decode_set(
+    model: MoMEModel, tokenizer, data: FeatureDataset, scale: Scale, cfg: Config, video: str
+) -> dict[str, str]:
+    """The text of every utterance of a set: utterance -> text."""
+    longest_first = sorted(range(len(data)), key=lambda i: (-data.length(i), data.utterances[i]))
+    size, device = cfg.decode.batch_size, next(model.parameters()).device
+    texts: dict[str, str] = {}
+    with tqdm(total=len(data), desc=f"{scale} {data.dir.name}", unit="clip", leave=False) as bar:
+        for start in range(0, len(data), size):
+            batch = data.collate(longest_first[start : start + size])
+            if video == "zeroed":
+                batch["video"] = torch.zeros_like(batch["video"])
+            found = decode(model, tokenizer, to_device(batch, device), scale, cfg.decode)
+            texts |= dict(zip(batch["utterances"], found, strict=True))
+            bar.update(len(found))
+    return texts
+
+
+def write_text(path: Path, texts: dict[str, str]) -> None:
+    """Kaldi text, sorted by utterance, in place once it is whole."""
+    beside = path.parent / "writing"
+    with DatadirWriter(beside) as writer:
+        for utterance in sorted(texts):
+            writer["text"][utterance] = texts[utterance]
+    (beside / "text").replace(path)
+    beside.rmdir()
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("exp_dir", type=Path, help="exp/<tag>, trained by stage 3")
+    parser.add_argument("--sets", nargs="+", required=True, help="names of test sets")
+    parser.add_argument("--feats", type=Path, default=Path("dump/feats"), help="features of sets")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="data directories of sets")
+    parser.add_argument("--scales", nargs="*", help="such as a4_v2; all those trained by default")
+    parser.add_argument("--model", default="best", help="best, average or checkpoints/step_<n>")
+    parser.add_argument("--video", choices=VIDEO, default="own", help="what the model sees")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("overrides", nargs="*", help="such as decode.num_beams=15")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Decode every set at every scale that is not decoded yet."""
+    args = parse(argv)
+    model_dir = args.exp_dir / args.model
+    if not (args.exp_dir / "config.yaml").exists():
+        raise FileNotFoundError(f"{args.exp_dir}/config.yaml is missing: run stage 3 to train")
+    cfg = config.load(args.exp_dir / "config.yaml", args.overrides)
+    trained = scales_of(cfg.model.task, cfg.model.audio_rates, cfg.model.video_rates)
+    scales = [Scale.parse(s) for s in args.scales] if args.scales else trained
+    for scale in scales:
+        if scale not in trained:
+            names = ", ".join(map(str, trained))
+            log.warning(f"scale {scale} was not trained (those were: {names})")
+    suffix = "" if args.video == "own" else f"_{args.video}_video"
+    todo = []
+    for name in args.sets:
+        inputs = {
+            "model": stamp.digest(model_dir / checkpoint.FILE),
+            "features": stamp.digest(args.feats / name / "feats.json"),
+            "text": stamp.digest(args.feats / name / "text"),
+            "video": args.video,
+            "search": config.as_dict(cfg.decode),
+        }
+        for scale in scales:
+            out_dir = args.exp_dir / f"decode_{scale}" / f"{name}{suffix}"
+            if stamp.fresh(out_dir, inputs) and (out_dir / "text").exists():
+                log.info(f"{out_dir} is up to date")
+            else:
+                todo.append((name, scale, out_dir, inputs))
+    if not todo:
+        return
+    model, tokenizer, base = load_model(model_dir, cfg, args.device)
+    for name, scale, out_dir, inputs in todo:
+        data = FeatureDataset(
+            args.feats / name, model.streams, lambda text: text_ids(tokenizer, text)
+        )
+        check_features(data, base)
+        if args.video == "other":
+            data.scps["video"] = other_video(data)
+        start = time.monotonic()
+        texts = decode_set(model, tokenizer, data, scale, cfg, args.video)
+        spent = time.monotonic() - start
+        stamp.clear(out_dir)
+        out_dir.mkdir(parents=True, exist_ok=True)
+        write_text(out_dir / "text", texts)
+        about = {"data": str(args.data / name), "video": args.video, "seconds": round(spent, 2)}
+        (out_dir / "decode.json").write_text(json.dumps(about | inputs, indent=1) + "\n")
+        stamp.write(out_dir, inputs)
+        log.info(f"{out_dir / 'text'}: {len(texts)} utterances in {spent:.1f} s")
+
+
+if __name__ == "__main__":
+    run(main)

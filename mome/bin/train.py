@@ -1,0 +1,474 @@
+"""Train: deepspeed --num_gpus N --module mome.bin.train --config conf/x.yaml --exp_dir exp/x ...
+
+Stage 3 of a recipe; one process per GPU, or a few on a CPU. The loop stands in the open in
+`train`. Writes to the experiment folder: config.yaml (every setting), train.log, metrics.jsonl (a
+line per step), tensorboard/, checkpoints/step_<n>/, best/ (lowest validation loss) and run.json.
+`--resume` continues at the same batch with the same numbers.
+"""
+
+import argparse
+import contextlib
+import json
+import logging
+import math
+import os
+import shutil
+import time
+from pathlib import Path
+
+import deepspeed
+import numpy as np
+import torch
+import torch.distributed as dist
+from espnet2.train.reporter import Reporter
+from torch.utils.tensorboard import SummaryWriter
+
+from mome import checkpoint, config, stamp
+from mome.analysis import text_floor
+from mome.bin import run
+from mome.config import Config, TrainConfig
+from mome.dataset import FeatureDataset, Pick, Sampler, plan, to_device
+from mome.model import MoMEModel, load_llm
+from mome.prompt import text_ids
+
+log = logging.getLogger(__name__)
+
+# An operator for inference that DeepSpeed builds at start on CPU: not used here, needs a compiler
+# and leaves shared memory behind.
+deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+LOG_EVERY = 20  # steps
+
+
+def train(engine, data: FeatureDataset, sampler: Sampler, cfg: TrainConfig, run: "Run") -> None:
+    """Take optimiser steps until `cfg.num_steps`, validating and saving on the way.
+
+    The loss of a step is the mean over all text tokens of all its batches on all devices, whatever
+    their sizes, and over the scales trained.
+    """
+    share = sampler.world * cfg.accumulation
+    steps = enumerate(sampler.steps(start=run.step), start=run.step)
+    for step, batches in steps:
+        if step >= cfg.num_steps:
+            break
+        lr = learning_rate(step, cfg)
+        for group in engine.optimizer.param_groups:
+            group["lr"] = lr
+        batches = [(to_device(data.collate(picks), engine.device), s) for picks, s in batches]
+        tokens = total(sum(num_targets(b) for b, _ in batches), engine.device)
+        for batch, scales in batches:
+            loss, stats, weight = engine(**batch, scales=scales)
+            # DeepSpeed averages over devices and accumulation; this makes it a mean over tokens.
+            engine.backward(loss * (weight * share / tokens))
+            engine.step()
+            run.note(stats, weight.item())
+        run.step = step + 1
+        run.log_step(lr, tokens, float(engine.get_global_grad_norm() or 0.0))
+        if run.step % cfg.valid_every == 0 or run.step == cfg.num_steps:
+            run.validate(engine)
+        if run.step % cfg.save_every == 0 or run.step == cfg.num_steps:
+            run.save(engine)
+
+
+def learning_rate(step: int, cfg: TrainConfig) -> float:
+    """Linear warm-up, then a cosine to 0 at the last step (MoME §4)."""
+    if step < cfg.lr_warmup_steps:
+        return cfg.lr * (step + 1) / cfg.lr_warmup_steps
+    done = (step - cfg.lr_warmup_steps) / max(1, cfg.num_steps - cfg.lr_warmup_steps)
+    return cfg.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def num_targets(batch: dict) -> int:
+    """Text tokens of a batch, an EOS for each utterance included."""
+    return int(batch["text_lengths"].sum()) + len(batch["text_lengths"])
+
+
+def total(number: float, device: torch.device) -> float:
+    """The sum of a number over all devices."""
+    value = torch.tensor(float(number), device=device, dtype=torch.float64)
+    dist.all_reduce(value)
+    return value.item()
+
+
+class Run:
+    """The books of a training: where it is, what it measured, what it keeps on disk."""
+
+    def __init__(self, cfg: Config, exp_dir: Path, valid: FeatureDataset, base: dict, floor: float):
+        self.cfg, self.exp_dir, self.valid, self.base, self.floor = cfg, exp_dir, valid, base, floor
+        self.step, self.best, self.tokens = 0, math.inf, 0.0
+        self.rank, self.world = dist.get_rank(), dist.get_world_size()
+        self.start_time, self.start_step = time.monotonic(), 0
+        self.reporter = Reporter()
+        self.round = self.reporter.start_epoch("train", 1)
+        self.board = SummaryWriter(str(exp_dir / "tensorboard")) if self.rank == 0 else None
+        self.metrics = exp_dir / "metrics.jsonl"
+        self.noted: list[tuple[dict, float]] = []
+
+    def note(self, stats: dict[str, torch.Tensor], weight: float) -> None:
+        """Keep what a batch measured until its step is done."""
+        self.noted.append(({k: v.item() for k, v in stats.items()}, weight))
+
+    def log_step(self, lr: float, tokens: float, grad_norm: float) -> None:
+        """Write a step to metrics.jsonl, and a progress line every `LOG_EVERY` steps."""
+        stats = mean_over_devices(self.noted)
+        self.noted = []
+        self.tokens += tokens
+        if self.rank:
+            return
+        self.round.register(stats | {"lr": lr, "grad_norm": grad_norm}, weight=tokens)
+        self.round.next()
+        spent, steps = time.monotonic() - self.start_time, self.step - self.start_step
+        self._write({"step": self.step, **stats, "lr": lr, "grad_norm": grad_norm})
+        if self.step % LOG_EVERY == 0:
+            left = spent / steps * (self.cfg.train.num_steps - self.step)
+            loss = mean_of(self.round, "loss", LOG_EVERY)
+            log.info(
+                f"step {self.step}/{self.cfg.train.num_steps}: loss {loss:.3f}"
+                f" (text alone {self.floor:.2f}), gradient {grad_norm:.2f}, lr {lr:.1e},"
+                f" {self.tokens / spent:.0f} text tokens/s, {clock(left)} left"
+            )
+            self.round.tensorboard_add_scalar(self.board, start=-LOG_EVERY)
+
+    def validate(self, engine) -> None:
+        """Loss on the validation set at each scale; the best model so far goes to best/."""
+        data, cfg = self.valid, self.cfg.train
+        engine.eval()
+        lengths = [data.length(i) for i in range(len(data))]
+        noted = []
+        for k, indices in enumerate(plan(lengths, cfg.max_frames, rng=None)):
+            # Under ZeRO 3 all devices take part in each batch, whoever counts it.
+            batch = to_device(data.collate([Pick(i) for i in indices]), engine.device)
+            mine = k % self.world == self.rank
+            if mine or engine.zero_optimization_stage() == 3:
+                with torch.no_grad():
+                    _, stats, weight = engine(**batch)
+            if mine:
+                noted.append(({k: v.item() for k, v in stats.items()}, weight.item()))
+        engine.train()
+        stats = mean_over_devices(noted)
+        if self.rank == 0:
+            with self.reporter.observe("valid", self.round.epoch) as valid:
+                valid.register(stats, weight=1)
+                valid.next()
+                valid.tensorboard_add_scalar(self.board)
+            self._write({"step": self.step, **{f"valid_{k}": v for k, v in stats.items()}})
+            scales = ", ".join(f"{k[5:]} {v:.3f}" for k, v in stats.items() if k[:5] == "loss_")
+            log.info(f"step {self.step}: validation loss {stats['loss']:.3f} ({scales})")
+            self.reporter.finish_epoch(self.round)
+            self.round = self.reporter.start_epoch("train", self.round.epoch + 1)
+        if stats["loss"] < self.best:
+            self.best = stats["loss"]
+            with whole_weights(engine) as weights:
+                if self.rank == 0:
+                    checkpoint.save(self.exp_dir / "best", weights, self.cfg, self.base)
+
+    def save(self, engine) -> None:
+        """Write checkpoints/step_<n>/ (weights, optimiser, place in the data); prune older ones."""
+        folder = self.exp_dir / "checkpoints"
+        tag = f"step_{self.step}"
+        with whole_weights(engine) as weights:
+            if self.rank == 0:
+                checkpoint.save(folder / tag, weights, self.cfg, self.base)
+        dist.barrier()
+        state = {"step": self.step, "best": self.best}
+        engine.save_checkpoint(
+            str(folder), tag=tag, client_state=state, exclude_frozen_parameters=True
+        )
+        if self.rank == 0:
+            steps = sorted(folder.glob("step_*"), key=lambda p: int(p.name.split("_")[1]))
+            for old in steps[: -self.cfg.train.keep_checkpoints]:
+                shutil.rmtree(old)
+
+    def resume(self, engine) -> None:
+        """Continue from the newest checkpoint, when there is one."""
+        folder = self.exp_dir / "checkpoints"
+        if not (folder / "latest").exists():
+            return
+        path, state = engine.load_checkpoint(str(folder), load_module_strict=False)
+        if path is None:
+            raise ValueError(f"{folder} holds no readable checkpoint: delete it to start anew")
+        self.step = self.start_step = state["step"]
+        self.best = state["best"]
+        if self.rank == 0 and self.metrics.exists():  # steps after the checkpoint come again
+            lines = self.metrics.read_text().splitlines()
+            kept = [line for line in lines if json.loads(line)["step"] <= self.step]
+            self.metrics.write_text("".join(line + "\n" for line in kept))
+        log.info(f"resumed after step {self.step} from {path}")
+
+    def _write(self, line: dict) -> None:
+        with self.metrics.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+
+
+def warm_up(model: MoMEModel, data: FeatureDataset, cfg: TrainConfig, device) -> None:
+    """Train the projectors alone, by CTC against the LLM's embeddings (see mome/alignment.py)."""
+    warmup = cfg.warmup
+    trained = [*model.projectors.parameters(), *model.alignment.parameters()]
+    optimizer = torch.optim.AdamW(trained, warmup.lr, weight_decay=0.01)
+    rng = np.random.default_rng([cfg.seed, 1])
+    start, mean = time.monotonic(), math.nan
+    for step in range(warmup.num_steps):
+        for group in optimizer.param_groups:
+            group["lr"] = warmup.lr * max(0.02, 1 - step / warmup.num_steps)
+        picks = []
+        for i in rng.choice(len(data), min(warmup.batch_size, len(data)), replace=False):
+            noisy = data.noisy and rng.random() < cfg.noisy_share
+            picks.append(Pick(int(i), int(rng.integers(len(data.noisy))) + 1 if noisy else 0))
+        loss = model.ctc_loss(**to_device(data.collate(picks), device))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        mean = loss.item() if step == 0 else 0.95 * mean + 0.05 * loss.item()
+        if (step + 1) % 100 == 0 or step + 1 == warmup.num_steps:
+            left = (time.monotonic() - start) / (step + 1) * (warmup.num_steps - step - 1)
+            log.info(
+                f"projector warm-up {step + 1}/{warmup.num_steps}: CTC loss {mean:.3f},"
+                f" {clock(left)} left"
+            )
+
+
+@contextlib.contextmanager
+def whole_weights(engine):
+    """The trained weights by name, gathered from all devices under ZeRO 3."""
+    trained = engine.module.trained()
+    gather = contextlib.nullcontext()
+    if engine.zero_optimization_stage() == 3:
+        gather = deepspeed.zero.GatheredParameters(list(trained.values()))
+    with gather:
+        yield trained
+
+
+def mean_over_devices(noted: list[tuple[dict, float]]) -> dict[str, float]:
+    """Weighted means of what all devices noted; a value may be missing from some batches."""
+    everyone = [noted]
+    if dist.get_world_size() > 1:
+        everyone = [None] * dist.get_world_size()
+        dist.all_gather_object(everyone, noted)
+    sums: dict[str, list[float]] = {}
+    for stats, weight in (pair for device in everyone for pair in device):
+        for name, value in stats.items():
+            entry = sums.setdefault(name, [0.0, 0.0])
+            entry[0] += value * weight
+            entry[1] += weight
+    return {name: value / weight for name, (value, weight) in sums.items()}
+
+
+def mean_of(report, name: str, last: int) -> float:
+    """Weighted mean of the last values that a Reporter holds."""
+    values = report.stats[name][-last:]
+    weight = sum(v.weight for v in values)
+    return sum(v.value * v.weight for v in values) / weight if weight else math.nan
+
+
+def clock(seconds: float) -> str:
+    """1:02:03 or 2:03."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def engine_config(cfg: Config, base_path: str) -> dict:
+    """DeepSpeed's configuration: ZeRO and communication from its file, the rest from ours."""
+    path = Path(base_path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: train.deepspeed names a DeepSpeed JSON file")
+    engine = json.loads(path.read_text())
+    ours = {
+        "train_micro_batch_size_per_gpu": 1,  # nominal: batches are cut by frames
+        "gradient_accumulation_steps": cfg.train.accumulation,
+        "gradient_clipping": cfg.train.clip,
+        "bf16": {"enabled": cfg.model.llm_dtype == "bfloat16"},
+        "steps_per_print": 10**9,
+        "zero_allow_untested_optimizer": True,
+    }
+    twice = sorted((engine.keys() & ours.keys()) | (engine.keys() & {"optimizer", "scheduler"}))
+    if twice:
+        raise ValueError(f"{path} sets {', '.join(twice)}: the train config sets these")
+    return engine | ours
+
+
+def open_experiment(exp_dir: Path, about: dict, resume: bool) -> bool:
+    """Make the folder ready; False when this very training is finished.
+
+    A training of other settings or data is moved aside, never mixed or deleted; more steps than
+    before continue it.
+    """
+    if resume and stamp.fresh(exp_dir, about) and (exp_dir / "best").exists():
+        log.info(f"{exp_dir} is trained with these settings already: nothing to do")
+        return False
+    path = exp_dir / "run.json"
+    if path.exists():
+        before = json.loads(path.read_text())
+        differ = sorted(k for k in about.keys() | before.keys() if about.get(k) != before.get(k))
+        longer = differ == ["train.num_steps"] and about[differ[0]] > before[differ[0]]
+        if not resume or (differ and not longer):
+            aside = exp_dir.with_name(f"{exp_dir.name}.{time.strftime('%Y%m%d-%H%M%S')}")
+            exp_dir.rename(aside)
+            why = f"differs in {', '.join(differ)}" if differ else "no --resume was given"
+            log.info(f"the training in {exp_dir} was moved to {aside}: {why}")
+    exp_dir.mkdir(parents=True, exist_ok=True)
+    stamp.clear(exp_dir)
+    beside = path.with_suffix(".tmp")
+    beside.write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
+    beside.replace(path)
+    return True
+
+
+def flatten(values: dict, prefix: str = "") -> dict:
+    """{"train": {"lr": 1}} -> {"train.lr": 1}."""
+    flat = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        flat |= flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def leave_out_unfit(data: FeatureDataset, cfg: Config, list_path: Path, limit: float) -> None:
+    """Leave out what no batch can hold or a rate is too coarse for; list it; stop above a share."""
+    reasons = data.unfit(
+        cfg.train.max_frames, max(cfg.model.audio_rates), max(cfg.model.video_rates)
+    )
+    if not reasons:
+        return
+    if dist.get_rank() == 0:
+        list_path.write_text("".join(f"{u}\t{why}\n" for u, why in sorted(reasons.items())))
+    first = next(iter(sorted(reasons.items())))
+    text = (
+        f"{data.dir}: {len(reasons)} of {len(data)} utterances do not fit, listed in {list_path},"
+        f" such as {first[0]}: {first[1]}"
+    )
+    if len(reasons) > limit * len(data):
+        raise ValueError(text)
+    log.info(text)
+    data.leave_out(set(reasons))
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--config", required=True, help="YAML file, such as conf/train_nano.yaml")
+    parser.add_argument("--exp_dir", type=Path, required=True, help="exp/<tag>, written here")
+    parser.add_argument("--train_set", type=Path, required=True, help="feature directory")
+    parser.add_argument("--valid_set", type=Path, required=True, help="feature directory")
+    parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
+    parser.add_argument("--local_rank", type=int, default=0, help="set by the launcher")
+    parser.add_argument("overrides", nargs="*", help="section.key=value, such as train.lr=5e-4")
+    return parser.parse_args(argv)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Set up model, data and engine, then train."""
+    args = parse(argv)
+    cfg = config.load(args.config, args.overrides)
+    if "RANK" not in os.environ:
+        raise ValueError(
+            "start training with the launcher: deepspeed --num_gpus 1 --module mome.bin.train ..."
+        )
+    deepspeed.init_distributed()
+    rank, world = dist.get_rank(), dist.get_world_size()
+    if rank:
+        logging.getLogger().setLevel(logging.WARNING)
+    about = flatten(json.loads(json.dumps(config.as_dict(cfg))))
+    about |= {
+        f"{name}_set": stamp.digest(path / "feats.json") + stamp.digest(path / "text")
+        for name, path in (("train", args.train_set), ("valid", args.valid_set))
+    }
+    todo = [open_experiment(args.exp_dir, about, args.resume) if rank == 0 else None]
+    dist.broadcast_object_list(todo)
+    if todo[0]:
+        run_training(cfg, args, rank, world)
+        if rank == 0:
+            stamp.write(args.exp_dir, about)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def run_training(cfg: Config, args: argparse.Namespace, rank: int, world: int) -> None:
+    """One training, from files to files."""
+    if rank == 0:
+        handler = logging.FileHandler(args.exp_dir / "train.log")
+        handler.setFormatter(logging.getLogger().handlers[0].formatter)
+        logging.getLogger().addHandler(handler)
+        config.save(cfg, args.exp_dir / "config.yaml")
+
+    torch.manual_seed(cfg.train.seed)
+    device = torch.device("cuda", args.local_rank) if torch.cuda.is_available() else "cpu"
+    llm, tokenizer = load_llm(cfg.model, device)
+    streams = {"asr": ["audio"], "vsr": ["video"], "avsr": ["audio", "video"]}[cfg.model.task]
+
+    def encode(text: str) -> list[int]:
+        return text_ids(tokenizer, text)
+
+    data = FeatureDataset(args.train_set, streams, encode)
+    valid = FeatureDataset(args.valid_set, streams, encode)
+    for part, name, limit in ((data, "skipped.txt", 0.01), (valid, "skipped_valid.txt", 0.0)):
+        leave_out_unfit(part, cfg, args.exp_dir / name, limit)
+    model = MoMEModel(cfg.model, llm, tokenizer, data.frame_dims).to(device)
+    if cfg.train.warmup.num_steps or cfg.train.warmup.weight:
+        ids = {i for u in data.utterances for i in data.ids[u]}
+        model.add_alignment(ids, cfg.train.warmup.weight)
+    base = {
+        "llm": cfg.model.llm,
+        "llm_fingerprint": checkpoint.fingerprint(llm),
+        "features": data.info,
+        "frame_dims": data.frame_dims,
+    }
+    floor = text_floor(
+        [data.ids[u] for u in data.utterances],
+        [valid.ids[u] for u in valid.utterances],
+        tokenizer.eos_token_id,
+    )
+    count = sum(p.numel() for p in model.trained().values())
+    adapters = sum(p.numel() for n, p in model.trained().items() if ".adapter." in n)
+    log.info(
+        f"{len(data)} training and {len(valid)} validation utterances; {count / 1e6:.2f}M weights"
+        f" are trained, {adapters / 1e6:.2f}M of them in adapters; scales"
+        f" {', '.join(map(str, model.scales))}; {world} process(es) with batches of at most"
+        f" {cfg.train.max_frames} frames of 40 ms and {cfg.train.accumulation} of them a step"
+    )
+    log.info(f"loss floor of the text alone: {floor:.2f} nats a token (above it, nothing is heard)")
+
+    resuming = args.resume and (args.exp_dir / "checkpoints" / "latest").exists()
+    if cfg.train.warmup.num_steps and not resuming:
+        warm = args.exp_dir / "warmup"
+        if rank == 0 and not warm.exists():
+            warm_up(model, data, cfg.train, device)
+            checkpoint.save(warm, model.trained(), cfg, base)
+        dist.barrier()
+        weights = checkpoint.read(warm)
+        with torch.no_grad():
+            for name, parameter in model.trained().items():
+                parameter.copy_(weights[name])
+
+    trained = list(model.trained().values())
+    engine, *_ = deepspeed.initialize(
+        model=model,
+        optimizer=torch.optim.AdamW(
+            trained, cfg.train.lr, tuple(cfg.train.betas), weight_decay=cfg.train.weight_decay
+        ),
+        model_parameters=trained,
+        config=engine_config(cfg, cfg.train.deepspeed),
+    )
+    sampler = Sampler(
+        lengths=[data.length(i) for i in range(len(data))],
+        max_frames=cfg.train.max_frames,
+        seed=cfg.train.seed,
+        rank=rank,
+        world=world,
+        accumulation=cfg.train.accumulation,
+        num_noisy=len(data.noisy),
+        noisy_share=cfg.train.noisy_share,
+        audio_dropout=cfg.train.audio_dropout,
+        scales=tuple(map(str, model.scales)),
+        scales_per_step=cfg.train.scales_per_step,
+    )
+    books = Run(cfg, args.exp_dir, valid, base, floor)
+    if resuming:
+        books.resume(engine)
+    engine.train()
+    train(engine, data, sampler, cfg.train, books)
+    if books.board:
+        books.board.close()
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,203 @@
+"""What a run is made of: a field is a YAML key and a `section.key=value` override.
+
+OmegaConf reads and merges; what is added here are errors that name the near key, and checks that
+run before anything heavy starts. The resolved file is saved in `exp/`, and decoding reads that one.
+"""
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+T = TypeVar("T")
+
+TASKS = ("asr", "vsr", "avsr")
+POSITIONS = ("mhsa", "ffn", "layer")
+
+
+@dataclass(frozen=True)
+class EncodersConfig:
+    """The frozen encoders that stage 2 runs; a Hugging Face id or a folder."""
+
+    audio: str = "openai/whisper-small"
+    video: str = "downloads/avhubert-large"  # a folder made by tools/convert_avhubert.py
+    pad_to_30s: bool = False  # Whisper on 30 s padded with silence (the paper) or the true length
+    num_noisy_copies: int = 1  # of each training utterance, at an SNR drawn from `snrs`
+    noise: str = "babble"
+    snrs: list[float] = field(default_factory=lambda: [-5.0, 0.0, 5.0, 10.0, 15.0, 20.0])
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network: what mome.model builds."""
+
+    llm: str = "meta-llama/Llama-3.2-1B"  # Hugging Face id or folder
+    llm_dtype: str = "bfloat16"
+    attention: str = "sdpa"  # of the LLM, as transformers names it; "eager" is faster on CPU
+    task: str = "avsr"
+
+    # Frames per token; audio frames last 20 ms (Whisper), video frames 40 ms (25 fps).
+    audio_rates: list[int] = field(default_factory=lambda: [4, 16])
+    video_rates: list[int] = field(default_factory=lambda: [2, 5])
+    compression: str = "average"  # or "stack"
+    drop_tail: bool = False  # drop a last, partial group of frames, as the peers do
+
+    projector_dim: int = 2048  # hidden width
+    projector_norm: bool = False  # LayerNorm on both sides
+
+    position: str = "layer"  # the block that experts run beside: mhsa | ffn | layer
+    num_routed: int = 23
+    num_active: int = 4  # routed experts per token
+    num_shared: int = 1
+    expert_dim: int = 12
+    renormalise: bool = False  # gates of the chosen experts sum to 1
+    balance_weight: float = 0.01
+
+    def __post_init__(self):
+        _one_of("model.task", self.task, TASKS)
+        _one_of("model.position", self.position, POSITIONS)
+        _one_of("model.compression", self.compression, ("average", "stack"))
+        _one_of("model.llm_dtype", self.llm_dtype, ("bfloat16", "float32"))
+        if not 0 < self.num_active <= self.num_routed:
+            raise ValueError(
+                f"model.num_active must be in 1..{self.num_routed} (num_routed), got"
+                f" {self.num_active}"
+            )
+        for name in ("audio_rates", "video_rates"):
+            rates = getattr(self, name)
+            if not rates or min(rates) < 1 or len(set(rates)) != len(rates):
+                raise ValueError(f"model.{name} must be different whole numbers above 0: {rates}")
+
+
+@dataclass(frozen=True)
+class WarmupConfig:
+    """Alignment of the projectors with the LLM's embedding table by CTC, before the LLM is used.
+
+    Ours, not the paper's: off (0 steps) in the paper's configurations. See mome/alignment.py.
+    """
+
+    num_steps: int = 0
+    batch_size: int = 32  # utterances
+    lr: float = 2e-3
+    weight: float = 0.0  # of the CTC loss beside the LLM's, in the training that follows
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Optimisation: what bin/train.py does."""
+
+    num_steps: int = 30_000  # optimiser steps
+    lr: float = 1e-3  # peak; after `lr_warmup_steps` it falls to 0 along a cosine
+    lr_warmup_steps: int = 500
+    weight_decay: float = 0.1
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.98])
+    clip: float = 10.0  # norm of the gradient; 0 turns clipping off
+    max_frames: int = 1500  # of 40 ms, padding included, in a batch of one device
+    accumulation: int = 1  # batches per optimiser step and device
+    scales_per_step: int = 0  # 0: all scales of a batch at each step; 1: one, drawn at random
+    noisy_share: float = 0.5  # of the training utterances whose audio comes from a noisy copy
+    audio_dropout: float = 0.0  # share of the training utterances whose audio is zeroed
+    valid_every: int = 1000  # steps
+    save_every: int = 1000
+    keep_checkpoints: int = 5  # the newest ones; `average` is made of them
+    deepspeed: str = "conf/deepspeed_zero0.json"
+    seed: int = 0
+    warmup: WarmupConfig = field(default_factory=WarmupConfig)
+
+    def __post_init__(self):
+        for name in ("noisy_share", "audio_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"train.{name} is a share, 0 to 1; got {getattr(self, name)}")
+        for name in ("num_steps", "max_frames", "accumulation", "valid_every", "save_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"train.{name} must be 1 or more, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class DecodeConfig:
+    """Search: what mome.decoding does."""
+
+    num_beams: int = 1
+    batch_size: int = 16  # utterances
+    tokens_per_second: float = 8.0  # new tokens are limited to this times the clip's length ...
+    tokens_more: int = 8  # ... plus this
+    length_penalty: float = 1.0
+
+    def __post_init__(self):
+        if self.num_beams < 1 or self.batch_size < 1:
+            raise ValueError("decode.num_beams and decode.batch_size must be 1 or more")
+
+
+@dataclass(frozen=True)
+class Config:
+    """A whole recipe: one YAML file of conf/."""
+
+    encoders: EncodersConfig = field(default_factory=EncodersConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+
+
+def load(path: str | Path, overrides: list[str] | None = None, cls: type[T] = Config) -> T:
+    """Read a YAML file, then apply "section.key=value" overrides.
+
+    Raises FileNotFoundError, or ValueError for an unknown key (with the near one), a value of
+    another type, or one that a field does not allow.
+    """
+    path = Path(path)
+    if not path.is_file():
+        near = sorted(p.name for p in path.parent.glob("*.yaml"))
+        raise FileNotFoundError(f"no configuration {path}; in {path.parent}: {', '.join(near)}")
+    for override in overrides or []:
+        if "=" not in override or override.startswith("-"):
+            raise ValueError(f"an override is section.key=value, got {override!r}")
+    schema = OmegaConf.structured(cls)
+    values = OmegaConf.load(path)
+    _check_keys(OmegaConf.to_container(values) or {}, cls, str(path))
+    changes = OmegaConf.from_dotlist(overrides or [])
+    _check_keys(OmegaConf.to_container(changes), cls, "command line")
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(schema, values, changes))
+    except OmegaConfBaseException as error:
+        first = str(error.msg if hasattr(error, "msg") else error).splitlines()[0]
+        where = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
+        raise ValueError(f"{path}: {where}{first}") from error
+
+
+def save(config: Any, path: str | Path) -> None:
+    """Write every field, defaults included, as YAML that `load` reads back to an equal object."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_suffix(".tmp")
+    OmegaConf.save(OmegaConf.structured(config), beside)
+    beside.replace(path)
+
+
+def as_dict(config: Any) -> dict:
+    """Every field as plain values, sections nested."""
+    return OmegaConf.to_container(OmegaConf.structured(config))
+
+
+def _check_keys(values: Any, cls: type, where: str, prefix: str = "") -> None:
+    """Raise ValueError for a key that `cls` does not have, suggesting the near one."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{where}: {prefix.rstrip('.') or 'the file'} must be a section")
+    fields = {f.name: f.type for f in dataclasses.fields(cls)}
+    for key, value in values.items():
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1)
+            hint = f"; did you mean {prefix}{near[0]}?" if near else f"; known: {', '.join(fields)}"
+            raise ValueError(f"{where}: no setting called {prefix}{key}{hint}")
+        if dataclasses.is_dataclass(fields[key]) and value is not None:
+            _check_keys(value, fields[key], where, f"{prefix}{key}.")
+
+
+def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
+    if value not in allowed:
+        near = difflib.get_close_matches(value, allowed, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}{hint}")

@@ -1,0 +1,231 @@
+"""Feature archives -> bucketed, padded batches, the same on every run and after every resume.
+
+A batch holds utterances of like length, as many as fit the frame budget of a device. What is random
+about a batch (its members, the noisy copy of an utterance, whose audio is dropped, the scale) comes
+from the seed, the epoch and the batch's place in it, never from a state that a restart would lose.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from espnet2.fileio.read_text import read_2columns_text
+from torch.nn.utils.rnn import pad_sequence
+from torch.utils.data import Dataset
+
+from mome import ark
+
+AUDIO_FRAMES = 2  # audio frames (20 ms) in a frame of the budget (40 ms)
+
+
+@dataclass(frozen=True)
+class Pick:
+    """An utterance of a batch: which one, which copy of its audio, and whether that is heard."""
+
+    index: int
+    copy: int = 0  # 0 clean, 1.. a noisy copy
+    audio_kept: bool = True
+
+
+class FeatureDataset(Dataset):
+    """The utterances of a feature directory, `dump/feats/<set>/`.
+
+    Args:
+        feats_dir: with audio.scp and video.scp (those of `streams`), text, utt2num_frames.
+        streams: "audio", "video": what the task needs.
+        encode: transcript -> token ids.
+
+    Raises FileNotFoundError or ValueError when a table is missing or the keys differ.
+    """
+
+    def __init__(
+        self, feats_dir: str | Path, streams: list[str], encode: Callable[[str], list[int]]
+    ):
+        self.dir, self.streams = Path(feats_dir), streams
+        self.text = self._table("text")
+        self.utterances = sorted(self.text)
+        self.scps = {s: self._scp(f"{s}.scp") for s in streams}
+        self.noisy: list[dict[str, str]] = []
+        if "audio" in streams:
+            while (self.dir / f"audio_noisy{len(self.noisy) + 1}.scp").exists():
+                self.noisy.append(self._scp(f"audio_noisy{len(self.noisy) + 1}.scp"))
+        counts = {"audio": "utt2num_frames", "video": "utt2num_video_frames"}
+        self.num_frames = {
+            s: {u: int(n) for u, n in self._table(counts[s]).items()} for s in streams
+        }
+        self.ids = {u: encode(t) for u, t in self.text.items()}
+
+    def _table(self, name: str) -> dict[str, str]:
+        path = self.dir / name
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{path} is missing: run stage 2 of the recipe to extract features"
+            )
+        return read_2columns_text(path)
+
+    def _scp(self, name: str) -> dict[str, str]:
+        entries = self._table(name)
+        if entries.keys() != self.text.keys():
+            odd = sorted(entries.keys() ^ self.text.keys())
+            raise ValueError(
+                f"{self.dir / name} and text differ in {len(odd)} utterances, such as {odd[0]}:"
+                " run stage 2 of the recipe again"
+            )
+        return entries
+
+    @property
+    def frame_dims(self) -> dict[str, int]:
+        """Width of the frames of each stream, read off the first utterance."""
+        return {s: ark.load(scp[self.utterances[0]]).shape[1] for s, scp in self.scps.items()}
+
+    @property
+    def info(self) -> dict:
+        """What the features were made with (feats.json)."""
+        return json.loads((self.dir / "feats.json").read_text())
+
+    def length(self, index: int) -> int:
+        """Frames of 40 ms of an utterance, the longer of its streams."""
+        utterance = self.utterances[index]
+        counts = [
+            -(-self.num_frames[s][utterance] // (AUDIO_FRAMES if s == "audio" else 1))
+            for s in self.streams
+        ]
+        return max(counts)
+
+    def unfit(self, max_frames: int, audio_rate: int, video_rate: int) -> dict[str, str]:
+        """Utterance -> reason: what no batch can hold, or a rate is too coarse for."""
+        reasons = {}
+        rates = {"audio": audio_rate, "video": video_rate}
+        for index, utterance in enumerate(self.utterances):
+            if self.length(index) > max_frames:
+                reasons[utterance] = (
+                    f"{self.length(index)} frames of 40 ms are more than train.max_frames"
+                    f" {max_frames}"
+                )
+            for s in self.streams:
+                if self.num_frames[s][utterance] < rates[s]:
+                    reasons[utterance] = (
+                        f"{s} rate {rates[s]} needs at least {rates[s]} frames, got"
+                        f" {self.num_frames[s][utterance]}"
+                    )
+        return reasons
+
+    def leave_out(self, utterances: set[str]) -> None:
+        """Forget some utterances; whoever calls this lists them."""
+        self.utterances = [u for u in self.utterances if u not in utterances]
+
+    def __len__(self) -> int:
+        return len(self.utterances)
+
+    def __getitem__(self, pick: int | Pick) -> dict:
+        """One utterance: its id, token ids, and (T, width) float32 frames of each stream."""
+        pick = Pick(pick) if isinstance(pick, int) else pick
+        utterance = self.utterances[pick.index]
+        item = {
+            "utterance": utterance,
+            "text": torch.tensor(self.ids[utterance]),
+            "audio_kept": pick.audio_kept,
+        }
+        for s in self.streams:
+            scp = self.noisy[pick.copy - 1] if s == "audio" and pick.copy else self.scps[s]
+            item[s] = torch.from_numpy(ark.load(scp[utterance], utterance))
+        return item
+
+    def collate(self, picks: list[int] | list[Pick]) -> dict:
+        """A padded batch, as MoMEModel.forward takes it."""
+        items = [self[pick] for pick in picks]
+        batch = {
+            "utterances": [item["utterance"] for item in items],
+            "text": pad_sequence([item["text"] for item in items], batch_first=True),
+            "text_lengths": torch.tensor([len(item["text"]) for item in items]),
+        }
+        for s in self.streams:
+            batch[s] = pad_sequence([item[s] for item in items], batch_first=True)
+            batch[f"{s}_lengths"] = torch.tensor([len(item[s]) for item in items])
+        if "audio" in self.streams and not all(item["audio_kept"] for item in items):
+            batch["audio_kept"] = torch.tensor([item["audio_kept"] for item in items])
+        return batch
+
+
+def plan(lengths: list[int], max_frames: int, rng: np.random.Generator | None) -> list[list[int]]:
+    """Cut utterances into batches of like length with `size * longest <= max_frames`.
+
+    With `rng`, lengths are jittered by a tenth before sorting and the batches shuffled, so that
+    epochs differ; without, longest first.
+    """
+    keys = np.asarray(lengths, dtype=float)
+    if rng is not None:
+        keys = keys * rng.uniform(0.9, 1.1, len(keys))
+    batches: list[list[int]] = []
+    longest = 0
+    for index in np.argsort(-keys, kind="stable").tolist():
+        longest = max(longest, lengths[index])
+        if batches and (len(batches[-1]) + 1) * longest <= max_frames:
+            batches[-1].append(index)
+        else:
+            batches.append([index])
+            longest = lengths[index]
+    if rng is not None:
+        batches = [batches[i] for i in rng.permutation(len(batches))]
+    return batches
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """The endless stream of training batches, cut into steps and devices.
+
+    Batch k of the stream goes to step k // (accumulation * world), so every device has as many as
+    every other, and none is dropped or doubled at the end of an epoch.
+    """
+
+    lengths: list[int]
+    max_frames: int
+    seed: int
+    rank: int = 0
+    world: int = 1
+    accumulation: int = 1
+    num_noisy: int = 0
+    noisy_share: float = 0.0
+    audio_dropout: float = 0.0
+    scales: tuple[str, ...] = ()  # to draw from
+    scales_per_step: int = 0  # 0: all
+
+    def steps(self, start: int = 0) -> Iterator[list[tuple[list[Pick], list[str] | None]]]:
+        """From step `start` on: the batches of this device, each with the scales to train it at."""
+        per_step = self.accumulation * self.world
+        k, step = 0, []
+        for epoch in range(10**9):
+            batches = plan(self.lengths, self.max_frames, np.random.default_rng([self.seed, epoch]))
+            if k + len(batches) <= start * per_step:
+                k += len(batches)
+                continue
+            for place, indices in enumerate(batches):
+                if k >= start * per_step and k % self.world == self.rank:
+                    step.append(
+                        self._draw(indices, np.random.default_rng([self.seed, epoch, place]))
+                    )
+                k += 1
+                if len(step) == self.accumulation:
+                    yield step
+                    step = []
+
+    def _draw(
+        self, indices: list[int], rng: np.random.Generator
+    ) -> tuple[list[Pick], list[str] | None]:
+        picks = []
+        for index in indices:
+            noisy, copy = rng.random() < self.noisy_share, rng.integers(max(self.num_noisy, 1))
+            kept = rng.random() >= self.audio_dropout
+            picks.append(Pick(index, int(copy) + 1 if noisy and self.num_noisy else 0, bool(kept)))
+        if not self.scales_per_step:
+            return picks, None
+        scales = rng.choice(len(self.scales), self.scales_per_step, replace=False)
+        return picks, [self.scales[i] for i in sorted(scales)]
+
+
+def to_device(batch: dict, device: torch.device) -> dict:
+    """The tensors of a batch on a device; the rest as it is."""
+    return {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}

@@ -1,0 +1,113 @@
+"""The MoME layer: a mixture of small experts beside a frozen block of the LLM (MoME §3.2).
+
+    MoME(x) = sum over shared experts E_s(x)  +  sum over the top-K routed experts g_n(x) E_n(x)
+    g = softmax over all routed experts;  E(x) = Linear(D -> H) - GELU - Linear(H -> D)
+
+An expert is 1 to 48 wide, so all of them together are narrow: they run on every token as one dense
+product, and the gate of an expert that was not chosen is zero. Same result as a loop over experts,
+without its cost; and since experts share one parameter, every process of a training run has
+gradients for all of them.
+
+Shape key
+    B  batch              N  tokens in the sequence    D  width of the LLM
+    R  routed experts     S  shared experts            E  all experts, R + S, routed first
+    H  width of one expert
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class MoME(nn.Module):
+    """What the experts make of the input of a block, to be added to the block's output.
+
+    Starts as a no-op: the up-projections and their biases are zero.
+
+    Args:
+        dim: width of the LLM.
+        num_routed, num_active: routed experts, and how many of them a token is sent to.
+        num_shared: experts that see every token with weight 1.
+        expert_dim: width of one expert (the bottleneck).
+        renormalise: scale the gates of the chosen experts to sum to 1 (the paper does not).
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        num_routed: int,
+        num_active: int,
+        num_shared: int,
+        expert_dim: int,
+        renormalise: bool = False,
+    ):
+        super().__init__()
+        if not 0 < num_active <= num_routed:
+            raise ValueError(f"num_active must be in 1..{num_routed}, got {num_active}")
+        if num_shared < 0 or expert_dim < 1:
+            raise ValueError(
+                f"num_shared must be 0 or more and expert_dim 1 or more; got {num_shared} and"
+                f" {expert_dim}"
+            )
+        self.num_routed, self.num_active, self.num_shared = num_routed, num_active, num_shared
+        self.expert_dim, self.renormalise = expert_dim, renormalise
+        num_experts = num_routed + num_shared
+        self.router = nn.Linear(dim, num_routed, bias=False)
+        self.down = nn.Linear(dim, num_experts * expert_dim)  # all experts, one after the other
+        self.up = nn.Parameter(torch.zeros(num_experts * expert_dim, dim))
+        self.up_bias = nn.Parameter(torch.zeros(num_experts, dim))
+        bound = 1 / math.sqrt(dim)
+        nn.init.uniform_(self.down.weight, -bound, bound)
+        nn.init.zeros_(self.down.bias)
+        # Router probabilities (B, N, R) of the last forward pass in training, for the balance loss.
+        self.probs_BNR: Tensor | None = None
+
+    def probabilities(self, x_BND: Tensor) -> Tensor:
+        """The router's softmax over all routed experts, (B, N, R) in float32."""
+        return F.linear(x_BND.float(), self.router.weight.float()).softmax(dim=-1)
+
+    def route(self, x_BND: Tensor) -> Tensor:
+        """Weight of each routed expert for each token: (B, N, R), zero for the ones not chosen."""
+        return self._keep_top(self.probabilities(x_BND))
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        probs_BNR = self.probabilities(x_BND)
+        self.probs_BNR = probs_BNR if self.training and torch.is_grad_enabled() else None
+        gate_BNE = self._keep_top(probs_BNR).to(x_BND.dtype)
+        if self.num_shared:
+            gate_BNE = F.pad(gate_BNE, (0, self.num_shared), value=1.0)
+        hidden_BNEH = F.gelu(self.down(x_BND)).unflatten(-1, (-1, self.expert_dim))
+        hidden = (hidden_BNEH * gate_BNE[..., None]).flatten(start_dim=-2)
+        return hidden @ self.up + gate_BNE @ self.up_bias
+
+    def _keep_top(self, probs_BNR: Tensor) -> Tensor:
+        top_BNK, chosen_BNK = probs_BNR.topk(self.num_active, dim=-1)
+        if self.renormalise:
+            top_BNK = top_BNK / top_BNK.sum(dim=-1, keepdim=True)
+        return torch.zeros_like(probs_BNR).scatter(-1, chosen_BNK, top_BNK)
+
+    def extra_repr(self) -> str:
+        return (
+            f"routed={self.num_routed}, active={self.num_active}, shared={self.num_shared},"
+            f" expert_dim={self.expert_dim}"
+        )
+
+
+def balance_loss(probs_BNR: Tensor, num_active: int, inside_BN: Tensor | None = None) -> Tensor:
+    """How unevenly the router uses its experts: R * sum_n f_n P_n (MoME eq. 5).
+
+    f_n is the share of a sequence's tokens sent to expert n, counting all `num_active` choices, and
+    P_n the mean probability of n; `num_active` when balanced. A mean over sequences; tokens outside
+    `inside_BN` (padding) do not count.
+    """
+    R = probs_BNR.shape[-1]
+    chosen_BNR = torch.zeros_like(probs_BNR)
+    chosen_BNR.scatter_(-1, probs_BNR.topk(num_active, dim=-1).indices, 1.0)
+    if inside_BN is None:
+        inside_BN = torch.ones_like(probs_BNR[..., 0])
+    weight_BN1 = (inside_BN / inside_BN.sum(dim=1, keepdim=True))[..., None].to(probs_BNR.dtype)
+    share_BR = (chosen_BNR * weight_BN1).sum(dim=1)
+    mean_BR = (probs_BNR * weight_BN1).sum(dim=1)
+    return R * (share_BR * mean_BR).sum(dim=-1).mean()

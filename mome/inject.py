@@ -1,0 +1,77 @@
+"""Attach adapters beside a block of each layer of a frozen Hugging Face LLM (MoME §3.2, Fig. 3).
+
+The LLM's own classes and weights stay as they are: an adapter becomes a child named "adapter" of
+the block, and a forward hook adds what it makes of the block's input to the block's output.
+
+| position | input of the adapter       | its output is added to                          |
+|----------|----------------------------|-------------------------------------------------|
+| mhsa     | input_layernorm(x)         | the attention output, before the residual sum   |
+| ffn      | post_attention_layernorm(h)| the FFN output, before the residual sum         |
+| layer    | input_layernorm(x)         | the output of the whole layer                   |
+"""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+# Position in a decoder layer -> the name of the block the adapter runs beside ("" = the layer).
+BLOCKS = {"mhsa": "self_attn", "ffn": "mlp", "layer": ""}
+
+
+def inject(llm: nn.Module, position: str, make_adapter: Callable[[], nn.Module]) -> int:
+    """Freeze `llm` and give every decoder layer a new adapter. Returns how many.
+
+    Raises ValueError for an unknown position, an LLM of another layout, or one that has adapters.
+    """
+    if position not in BLOCKS:
+        raise ValueError(f"position must be one of {', '.join(BLOCKS)}; got {position!r}")
+    if adapters(llm):
+        raise ValueError("this LLM has adapters already: load a fresh one")
+    layers = decoder_layers(llm)
+    llm.requires_grad_(False)
+    weight = next(llm.parameters())
+    for layer in layers:
+        block = layer.get_submodule(BLOCKS[position])
+        block.adapter = make_adapter().to(weight.device)
+        hook = _add_beside_layer if position == "layer" else _add_beside_block
+        block.register_forward_hook(hook, with_kwargs=True)
+    return len(layers)
+
+
+def adapters(llm: nn.Module) -> list[nn.Module]:
+    """The adapters of an LLM, first layer first."""
+    return [m for name, m in llm.named_modules() if name.split(".")[-1] == "adapter"]
+
+
+def decoder_layers(llm: nn.Module) -> nn.ModuleList:
+    """The decoder layers of a Llama-like LLM; ValueError that says what was looked for if not."""
+    layers = getattr(getattr(llm, "model", None), "layers", None)
+    if layers is None:
+        raise ValueError(
+            f"{type(llm).__name__} has no `model.layers`, the list of decoder layers that Llama,"
+            " Qwen, SmolLM and their like have: adapters cannot be attached"
+        )
+    for name in ("self_attn", "mlp", "input_layernorm", "post_attention_layernorm"):
+        if not hasattr(layers[0], name):
+            raise ValueError(
+                f"a layer of {type(llm).__name__} has no `{name}`, found none to adapt"
+            )
+    return layers
+
+
+def _input(args: tuple, kwargs: dict) -> Tensor:
+    return args[0] if args else kwargs["hidden_states"]
+
+
+def _add_beside_block(block: nn.Module, args: tuple, kwargs: dict, output):
+    return _add(output, block.adapter(_input(args, kwargs)))
+
+
+def _add_beside_layer(layer: nn.Module, args: tuple, kwargs: dict, output):
+    return _add(output, layer.adapter(layer.input_layernorm(_input(args, kwargs))))
+
+
+def _add(output, extra: Tensor):
+    if isinstance(output, tuple):  # attention returns (hidden states, weights)
+        return (output[0] + extra, *output[1:])
+    return output + extra

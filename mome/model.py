@@ -1,0 +1,220 @@
+"""START HERE: features -> tokens -> frozen LLM with experts -> loss per scale (MoME Fig. 2).
+
+    audio (B, T, D_a) -> compress at the audio rate -> projector \
+                                                                  prompt + text -> LLM -> loss
+    video (B, T, D_v) -> compress at the video rate -> projector /
+
+The rates of a forward pass are its scale; one set of weights serves every scale. Trained are the
+projectors, the adapters beside the LLM's blocks and four delimiters; encoders and LLM are frozen.
+
+Shape key
+    B  batch    T  encoder frames    N  tokens    D  width of the LLM    L  text tokens
+"""
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from espnet2.train.abs_espnet_model import AbsESPnetModel
+from torch import Tensor, nn
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from mome.alignment import Alignment
+from mome.compression import Projector, Scale, compress, num_tokens, scales_of
+from mome.config import ModelConfig
+from mome.experts import MoME, balance_loss
+from mome.inject import adapters, inject
+from mome.prompt import Prompt, instruction_ids, pad_right
+
+
+class MoMEModel(AbsESPnetModel):
+    """A frozen LLM that reads audio and video tokens, following ESPnet's model contract.
+
+    Args:
+        config: the network.
+        llm: a Hugging Face causal LM; frozen here, its layers get an adapter each.
+        tokenizer: the LLM's.
+        frame_dims: width of the encoder frames of each stream, {"audio": D_a, "video": D_v}.
+    """
+
+    def __init__(self, config: ModelConfig, llm: nn.Module, tokenizer, frame_dims: dict[str, int]):
+        super().__init__()
+        self.config = config
+        self.scales = scales_of(config.task, config.audio_rates, config.video_rates)
+        self.streams = {"asr": ["audio"], "vsr": ["video"], "avsr": ["audio", "video"]}[config.task]
+        dim = llm.config.hidden_size
+        inject(
+            llm,
+            config.position,
+            lambda: MoME(
+                dim,
+                config.num_routed,
+                config.num_active,
+                config.num_shared,
+                config.expert_dim,
+                config.renormalise,
+            ),
+        )
+        self.llm = llm.eval()
+        out_std = llm.get_input_embeddings().weight.float().std().item()
+        widths = {s: frame_dims[s] * self._frames_per_vector(s) for s in self.streams}
+        self.projectors = nn.ModuleDict(
+            {
+                s: Projector(width, config.projector_dim, dim, config.projector_norm, out_std)
+                for s, width in widths.items()
+            }
+        )
+        self.prompt = Prompt(dim, out_std)
+        self.alignment: Alignment | None = None  # see add_alignment
+        self.ctc_weight = 0.0
+        self.register_buffer(
+            "instruction", torch.tensor(instruction_ids(tokenizer, config.task)), persistent=False
+        )
+        bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+        self.register_buffer("bos", torch.tensor(bos, dtype=torch.long), persistent=False)
+        self.eos = tokenizer.eos_token_id
+
+    def _frames_per_vector(self, stream: str) -> int:
+        """How many frames a compressed token holds side by side: 1, or the rate when stacked."""
+        if self.config.compression == "average":
+            return 1
+        rates = self.config.audio_rates if stream == "audio" else self.config.video_rates
+        if len(rates) > 1:
+            raise ValueError(
+                f"compression 'stack' needs a projector per rate, but model.{stream}_rates is"
+                f" {list(rates)}: give one rate, or use 'average'"
+            )
+        return rates[0]
+
+    def add_alignment(self, token_ids: Iterable[int], weight: float) -> None:
+        """Add the CTC loss of `mome.alignment` to training, over these ids of the text."""
+        embedding = self.llm.get_input_embeddings().weight
+        self.alignment = Alignment(embedding, list(token_ids), self.streams).to(embedding.device)
+        self.ctc_weight = weight
+
+    def train(self, mode: bool = True) -> "MoMEModel":
+        """Switch the trained parts; the frozen LLM stays in eval mode."""
+        super().train(mode)
+        self.llm.eval()
+        for adapter in adapters(self.llm):
+            adapter.train(mode)
+        return self
+
+    def collect_feats(self, **batch: Tensor) -> dict[str, Tensor]:
+        """ESPnet's hook for feature statistics: the features as they are, they need none."""
+        return {s: batch[s] for s in self.streams}
+
+    def forward(
+        self, scales: list[str] | None = None, **batch
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """The loss of a batch, its parts, and its weight, the number of text tokens.
+
+        Args:
+            scales: those to train, all the model's by default.
+            audio, video: (B, T, width) encoder frames, padded; only the task's streams are needed.
+            audio_lengths, video_lengths: (B,) true frames.
+            text, text_lengths: (B, L) token ids without EOS, padded; (B,).
+            audio_kept: (B,) bool, optional; the audio of the others is zeroed.
+            utterances: ids, optional, for error messages.
+        """
+        text = [ids[:n] for ids, n in zip(batch["text"], batch["text_lengths"], strict=True)]
+        asked = [Scale.parse(s) for s in scales] if scales else self.scales
+        stats: dict[str, Tensor] = {}
+        parts = [self._scale_loss(scale, text, batch, stats) for scale in asked]
+        loss = torch.stack(parts).mean()
+        if self.training and self.ctc_weight:
+            stats["ctc"] = self.ctc_loss(**batch)
+            loss = loss + self.ctc_weight * stats["ctc"]
+        stats["loss"] = loss
+        stats = {name: value.detach().float() for name, value in stats.items()}
+        return loss, stats, torch.tensor(sum(len(t) + 1 for t in text), device=loss.device)
+
+    def _scale_loss(self, scale: Scale, text: list[Tensor], batch: dict, stats: dict) -> Tensor:
+        """Cross-entropy of text and EOS at a scale, plus the weighted balance loss."""
+        prompts = self.prompts(scale, **batch)
+        eos = text[0].new_tensor([self.eos])
+        embed = self.llm.get_input_embeddings()
+        # The last target is only predicted, never read: a row holds prompt + text, EOS is a target.
+        rows = [torch.cat([p, embed(t)]) for p, t in zip(prompts, text, strict=True)]
+        x_BND, inside_BN = pad_right(rows)
+        hidden_BND = self.llm.model(inputs_embeds=x_BND, use_cache=False).last_hidden_state
+        hidden = torch.cat(
+            [
+                h[len(p) - 1 : len(p) + len(t)]
+                for h, p, t in zip(hidden_BND, prompts, text, strict=True)
+            ]
+        )
+        targets = torch.cat([torch.cat([t, eos]) for t in text])
+        loss = F.cross_entropy(self.llm.lm_head(hidden).float(), targets)
+        stats[f"loss_{scale}"] = loss
+        if self.training and self.config.balance_weight:
+            probs = [a.probs_BNR for a in adapters(self.llm)]
+            balance = torch.stack(
+                [balance_loss(p, self.config.num_active, inside_BN) for p in probs]
+            ).mean()
+            stats[f"balance_{scale}"] = balance
+            loss = loss + self.config.balance_weight * balance
+        return loss
+
+    def prompts(self, scale: Scale, **batch) -> list[Tensor]:
+        """The embedded prompt of each utterance at a scale, (N_b, D) each; `batch` as in forward.
+
+        Raises ValueError for a scale of another task or one that an utterance is too short for.
+        """
+        tokens = self.project(scale, **batch)
+        embed = self.llm.get_input_embeddings()
+        bos, instruction = embed(self.bos), embed(self.instruction)
+        empty = [None] * len(next(iter(tokens.values())))
+        audio, video = tokens.get("audio", empty), tokens.get("video", empty)
+        return [
+            self.prompt.sequence(bos, a, v, instruction) for a, v in zip(audio, video, strict=True)
+        ]
+
+    def project(self, scale: Scale, **batch) -> dict[str, list[Tensor]]:
+        """Compressed and projected tokens of each stream and utterance, (N_b, D) each."""
+        rates = {"audio": scale.audio, "video": scale.video}
+        if {s for s, rate in rates.items() if rate} != set(self.streams):
+            example = ", ".join(map(str, self.scales))
+            raise ValueError(f"scale {scale} is not one of task {self.config.task}, like {example}")
+        return {s: self._project(s, rates[s], batch) for s in self.streams}
+
+    def _project(self, stream: str, rate: int, batch: dict) -> list[Tensor]:
+        frames_BTD, lengths_B = batch[stream], batch[f"{stream}_lengths"]
+        how, drop_tail = self.config.compression, self.config.drop_tail
+        counts = []
+        for b, length in enumerate(lengths_B.tolist()):
+            try:
+                counts.append(num_tokens(length, rate, drop_tail))
+            except ValueError as error:
+                utterance = batch["utterances"][b] if batch.get("utterances") else f"row {b}"
+                raise ValueError(f"{stream}: {error} in {utterance}") from None
+        tokens_BND = compress(frames_BTD, rate, how, drop_tail, lengths_B)
+        if stream == "audio" and batch.get("audio_kept") is not None:
+            tokens_BND = tokens_BND * batch["audio_kept"][:, None, None]
+        projector = self.projectors[stream]
+        flat = torch.cat([row[:n] for row, n in zip(tokens_BND, counts, strict=True)])
+        return list(projector(flat.to(projector.out.weight.dtype)).split(counts))
+
+    def ctc_loss(self, **batch) -> Tensor:
+        """CTC loss of the projected tokens at the finest scale, summed over streams."""
+        text = [ids[:n] for ids, n in zip(batch["text"], batch["text_lengths"], strict=True)]
+        kept_B = torch.ones(len(text), device=batch["text"].device)
+        loss = kept_B.new_zeros(())
+        for stream, tokens in self.project(self.scales[0], **batch).items():
+            kept = batch.get("audio_kept") if stream == "audio" else None
+            weight_B = kept_B if kept is None else kept.float()
+            loss = loss + self.alignment(stream, tokens, text, weight_B)
+        return loss
+
+    def trained(self) -> dict[str, nn.Parameter]:
+        """Name -> parameter of all that is trained: what a checkpoint holds."""
+        return {name: p for name, p in self.named_parameters() if p.requires_grad}
+
+
+def load_llm(config: ModelConfig, device: str | torch.device = "cpu") -> tuple[nn.Module, object]:
+    """The frozen LLM of a configuration and its tokenizer, from a hub id or a folder."""
+    tokenizer = AutoTokenizer.from_pretrained(config.llm)
+    llm = AutoModelForCausalLM.from_pretrained(
+        config.llm, dtype=getattr(torch, config.llm_dtype), attn_implementation=config.attention
+    )
+    return llm.to(device), tokenizer
