@@ -1,0 +1,290 @@
+"""AV-HuBERT's video encoder, without fairseq (Shi et al., arXiv 2201.02184): lips -> frames.
+
+One class for the real Large (the defaults of `AVHuBERTConfig`; names of parameters as in the public
+checkpoint, its weight norm folded) and for small ones that a CPU can train. Only video comes in:
+the audio half of the fusion is zero, as when the original is given no sound.
+
+Shape key
+    B  batch    T  frames of video, 25 a second    H W  height, width    V  all frames of a batch
+    C  channels    D  width of the encoder
+"""
+
+import dataclasses
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class AVHuBERTConfig:
+    """The network's shape; the defaults are AV-HuBERT Large."""
+
+    dim: int = 1024
+    ffn_dim: int = 4096
+    num_layers: int = 24
+    num_heads: int = 16
+    position_kernel: int = 128  # frames that the convolution of positions sees
+    position_groups: int = 16
+    frontend_dim: int = 64
+    frontend_kernel: tuple[int, int, int] = (5, 7, 7)
+    frontend_stride: int = 2
+    resnet_dims: tuple[int, ...] = (64, 128, 256, 512)
+    resnet_blocks: tuple[int, ...] = (2, 2, 2, 2)
+    relu: str = "prelu"  # or "relu": no weights, and much faster to train on a CPU
+    audio_dim: int = 104  # the original's audio input; its projection is kept, and not used
+    dropout: float = 0.0
+
+    def __post_init__(self):
+        for name in ("frontend_kernel", "resnet_dims", "resnet_blocks"):  # JSON has no tuples
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.dim % self.num_heads or self.dim % self.position_groups:
+            raise ValueError(
+                f"dim {self.dim} must be a multiple of num_heads {self.num_heads} and of "
+                f"position_groups {self.position_groups}"
+            )
+        if self.relu not in ("prelu", "relu"):
+            raise ValueError(f"relu must be 'prelu' or 'relu', got {self.relu!r}")
+        if len(self.resnet_dims) != len(self.resnet_blocks):
+            raise ValueError(
+                f"resnet_dims {self.resnet_dims} and resnet_blocks {self.resnet_blocks} must be "
+                "equally long"
+            )
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> "AVHuBERTConfig":
+        """Read a config.json. Raises FileNotFoundError, or ValueError for unknown fields."""
+        fields = json.loads(Path(path).read_text())
+        known = [f.name for f in dataclasses.fields(cls)]
+        if unknown := sorted(set(fields) - set(known)):
+            raise ValueError(f"{path}: unknown field {unknown[0]!r}; known are {', '.join(known)}")
+        return cls(**fields)
+
+
+class AVHuBERT(nn.Module):
+    """video (B, 1, T, 88, 88), normalised -> (B, T, D), the last layer after its norm."""
+
+    def __init__(self, config: AVHuBERTConfig | None = None):
+        super().__init__()
+        self.config = config = config or AVHuBERTConfig()
+        if config.audio_dim:
+            self.mask_emb = nn.Parameter(torch.zeros(config.audio_dim))
+            self.feature_extractor_audio = nn.Module()
+            self.feature_extractor_audio.proj = nn.Linear(config.audio_dim, config.dim)
+        self.feature_extractor_video = VideoFrontend(config)
+        self.layer_norm = nn.LayerNorm(2 * config.dim)
+        self.post_extract_proj = nn.Linear(2 * config.dim, config.dim)
+        self.encoder = Encoder(config)
+
+    def forward(self, video_B1THW: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
+        """(B, 1, T, H, W) -> (B, T, D).
+
+        lengths: frames of each clip when they are padded on the right; what comes out for a clip
+        does not depend on the padding nor on its neighbours, and is zero in the padding.
+        """
+        B, _, T, _, _ = video_B1THW.shape
+        lengths = [T] * B if lengths is None else list(lengths)
+        if len(lengths) != B or max(lengths) > T or min(lengths) < 1:
+            raise ValueError(f"lengths {lengths} do not fit a batch of {B} clips of {T} frames")
+        steps_T = torch.arange(T, device=video_B1THW.device)
+        real_BT = steps_T < torch.tensor(lengths, device=steps_T.device)[:, None]
+
+        x_BTD = self.feature_extractor_video(video_B1THW, real_BT)
+        x_BTD = torch.cat([torch.zeros_like(x_BTD), x_BTD], dim=-1)  # no audio, video
+        x_BTD = self.post_extract_proj(self.layer_norm(x_BTD))
+        return self.encoder(x_BTD, real_BT)
+
+    @classmethod
+    def from_folder(cls, folder: str | Path) -> "AVHuBERT":
+        """Read config.json and model.safetensors; in eval mode.
+
+        Raises FileNotFoundError for a missing file, ValueError when weights and config disagree.
+        """
+        folder = Path(folder)
+        for name in ("config.json", "model.safetensors"):
+            if not (folder / name).exists():
+                raise FileNotFoundError(
+                    f"{folder / name} is missing: a video encoder is made by "
+                    "mome.bin.pretrain_video or tools/convert_avhubert.py"
+                )
+        with torch.device("meta"):
+            model = cls(AVHuBERTConfig.from_file(folder / "config.json"))
+        try:
+            model.load_state_dict(load_file(folder / "model.safetensors"), assign=True)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{folder}: model.safetensors is not of the network in config.json: {error}"
+            ) from error
+        return model.eval()
+
+    def save(self, folder: str | Path) -> None:
+        """Write config.json and model.safetensors, each whole or not at all."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: x.detach().cpu().contiguous() for name, x in self.state_dict().items()}
+        config = json.dumps(dataclasses.asdict(self.config), indent=2) + "\n"
+        save_file(state, folder / ".model.safetensors.tmp", metadata={"format": "pt"})
+        (folder / ".config.json.tmp").write_text(config)
+        for name in ("model.safetensors", "config.json"):
+            os.replace(folder / f".{name}.tmp", folder / name)
+
+
+# ---- picture ------------------------------------------------------------------------------------
+
+
+class VideoFrontend(nn.Module):
+    """A 3-D convolution over five frames, then a ResNet on each frame: (B, T, D)."""
+
+    def __init__(self, config: AVHuBERTConfig):
+        super().__init__()
+        self.resnet = nn.Module()
+        C = config.frontend_dim
+        time, height, width = config.frontend_kernel
+        stride = config.frontend_stride
+        self.resnet.frontend3D = nn.Sequential(
+            nn.Conv3d(
+                1,
+                C,
+                (time, height, width),
+                (1, stride, stride),
+                (time // 2, height // 2, width // 2),
+                bias=False,
+            ),
+            nn.BatchNorm3d(C),
+            make_relu(config.relu, C),
+        )
+        self.resnet.trunk = ResNet(C, config.resnet_dims, config.resnet_blocks, config.relu)
+        self.proj = nn.Linear(config.resnet_dims[-1], config.dim)
+
+    def forward(self, video_B1THW: Tensor, real_BT: Tensor) -> Tensor:
+        x_B1THW = video_B1THW * real_BT[:, None, :, None, None]  # what the convolution pads with
+        x_BCTHW = self.resnet.frontend3D(x_B1THW)
+        x_VCHW = x_BCTHW.transpose(1, 2)[real_BT]  # the ResNet never sees padding
+        x_VCHW = x_VCHW.contiguous(memory_format=torch.channels_last)  # faster on a CPU
+        x_VCHW = F.max_pool2d(x_VCHW, kernel_size=3, stride=2, padding=1)
+        x_VC = self.resnet.trunk(x_VCHW)
+        x_VD = self.proj(x_VC)
+        x_BTD = x_VD.new_zeros(*real_BT.shape, x_VD.shape[-1])
+        x_BTD[real_BT] = x_VD
+        return x_BTD
+
+
+def make_relu(kind: str, dim: int) -> nn.Module:
+    """A rectifier, with a slope for each channel when it is "prelu"."""
+    return nn.PReLU(dim) if kind == "prelu" else nn.ReLU()
+
+
+class ResNet(nn.Module):
+    """ResNet-18's trunk: (V, C, H, W) -> (V, C'), the mean over the picture."""
+
+    def __init__(self, in_dim: int, dims: Sequence[int], blocks: Sequence[int], relu: str):
+        super().__init__()
+        self.num_stages = len(dims)
+        for i, (dim, num_blocks) in enumerate(zip(dims, blocks, strict=True), start=1):
+            stage = [Block(in_dim, dim, relu, stride=1 if i == 1 else 2)]
+            stage += [Block(dim, dim, relu) for _ in range(num_blocks - 1)]
+            setattr(self, f"layer{i}", nn.Sequential(*stage))
+            in_dim = dim
+
+    def forward(self, x_VCHW: Tensor) -> Tensor:
+        for i in range(1, self.num_stages + 1):
+            x_VCHW = getattr(self, f"layer{i}")(x_VCHW)
+        return x_VCHW.mean(dim=(2, 3))
+
+
+class Block(nn.Module):
+    """Two 3x3 convolutions beside a short cut."""
+
+    def __init__(self, in_dim: int, dim: int, relu: str, stride: int = 1):
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_dim, dim, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(dim)
+        self.relu1 = make_relu(relu, dim)
+        self.conv2 = nn.Conv2d(dim, dim, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(dim)
+        self.relu2 = make_relu(relu, dim)
+        self.downsample = None
+        if stride != 1 or in_dim != dim:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(in_dim, dim, 1, stride, bias=False), nn.BatchNorm2d(dim)
+            )
+
+    def forward(self, x_VCHW: Tensor) -> Tensor:
+        short = x_VCHW if self.downsample is None else self.downsample(x_VCHW)
+        x_VCHW = self.relu1(self.bn1(self.conv1(x_VCHW)))
+        return self.relu2(self.bn2(self.conv2(x_VCHW)) + short)
+
+
+# ---- time ---------------------------------------------------------------------------------------
+
+
+class Encoder(nn.Module):
+    """Positions by convolution, then pre-norm Transformer layers: (B, T, D) -> (B, T, D)."""
+
+    def __init__(self, config: AVHuBERTConfig):
+        super().__init__()
+        kernel = config.position_kernel
+        self.pos_conv = nn.Sequential(
+            nn.Conv1d(
+                config.dim,
+                config.dim,
+                kernel,
+                padding=kernel // 2,
+                groups=config.position_groups,
+            )
+        )
+        self.layers = nn.ModuleList(Layer(config) for _ in range(config.num_layers))
+        self.layer_norm = nn.LayerNorm(config.dim)
+        self.dropout = config.dropout
+
+    def forward(self, x_BTD: Tensor, real_BT: Tensor) -> Tensor:
+        T = x_BTD.shape[1]
+        x_BTD = x_BTD * real_BT[..., None]
+        positions_BDT = self.pos_conv(x_BTD.transpose(1, 2))[..., :T]  # an even kernel adds one
+        x_BTD = x_BTD + F.gelu(positions_BDT).transpose(1, 2)
+        x_BTD = F.dropout(x_BTD, self.dropout, self.training)
+        mask_B11T = None if bool(real_BT.all()) else real_BT[:, None, None, :]
+        for layer in self.layers:
+            x_BTD = layer(x_BTD, mask_B11T)
+        return self.layer_norm(x_BTD) * real_BT[..., None]
+
+
+class Layer(nn.Module):
+    """x + attention(norm(x)), then x + ffn(norm(x))."""
+
+    def __init__(self, config: AVHuBERTConfig):
+        super().__init__()
+        self.self_attn = Attention(config)
+        self.self_attn_layer_norm = nn.LayerNorm(config.dim)
+        self.fc1 = nn.Linear(config.dim, config.ffn_dim)
+        self.fc2 = nn.Linear(config.ffn_dim, config.dim)
+        self.final_layer_norm = nn.LayerNorm(config.dim)
+        self.dropout = config.dropout
+
+    def forward(self, x_BTD: Tensor, mask_B11T: Tensor | None) -> Tensor:
+        y_BTD = self.self_attn(self.self_attn_layer_norm(x_BTD), mask_B11T)
+        x_BTD = x_BTD + F.dropout(y_BTD, self.dropout, self.training)
+        y_BTD = self.fc2(F.gelu(self.fc1(self.final_layer_norm(x_BTD))))
+        return x_BTD + F.dropout(y_BTD, self.dropout, self.training)
+
+
+class Attention(nn.Module):
+    def __init__(self, config: AVHuBERTConfig):
+        super().__init__()
+        self.num_heads = config.num_heads
+        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
+            setattr(self, name, nn.Linear(config.dim, config.dim))
+
+    def forward(self, x_BTD: Tensor, mask_B11T: Tensor | None) -> Tensor:
+        q, k, v = (
+            proj(x_BTD).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
+            for proj in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        y_BHTE = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_B11T)
+        return self.out_proj(y_BHTE.transpose(1, 2).flatten(2))

@@ -1,0 +1,170 @@
+"""The frozen encoders (MoME §3.1): Whisper for speech, AV-HuBERT for lips, behind one call.
+
+Each takes a list of clips and returns a list of (T_i, D) float32 tensors, one after the other, so
+what comes out for a clip never depends on what else is in the list. Always in eval mode and frozen.
+Speech gives 50 frames a second, T = ceil(samples / 320); video 25, one for each picture.
+
+Shape key
+    S  samples at 16 kHz    M  mel bands    F  mel frames, 100 a second    T  frames    D  width
+"""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
+
+from mome.avhubert import AVHuBERT
+
+SAMPLE_RATE = 16000  # Hz
+FRAME = 320  # samples in a frame of Whisper
+WINDOW = 30 * SAMPLE_RATE  # samples that Whisper hears at once
+CROP = 88  # pixels
+VIDEO_MEAN, VIDEO_STD = 0.421, 0.165  # of grey in 0..1
+
+
+def load_audio_encoder(
+    name_or_path: str, device: str | torch.device = "cpu", pad_to_30s: bool = False
+) -> "AudioEncoder":
+    """Whisper's encoder from a folder or the hub.
+
+    pad_to_30s: let it hear silence up to 30 s after each clip, as the paper's authors do and
+    Whisper was trained; frames past the end of the clip are cut off again. Without it, a clip is
+    encoded on its own length, which is many times faster.
+    Raises ValueError when it cannot be loaded.
+    """
+    try:
+        config = WhisperConfig.from_pretrained(name_or_path)
+        if config.model_type != "whisper":
+            raise ValueError(f"it is a model of type {config.model_type!r}")
+        mel = WhisperFeatureExtractor.from_pretrained(name_or_path)
+        whisper = WhisperModel.from_pretrained(name_or_path, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"audio encoder {name_or_path} cannot be loaded ({reason}): give a folder or a hub id "
+            "of Whisper; tools/fetch_models.py brings the one of the mini recipe"
+        ) from error
+    encoder = AudioEncoder(whisper.encoder, mel, str(name_or_path), pad_to_30s)
+    encoder.whisper.to(fast_dtype(device))
+    return encoder.to(device)
+
+
+def load_video_encoder(path: str | Path, device: str | torch.device = "cpu") -> "VideoEncoder":
+    """AV-HuBERT from a folder with config.json and model.safetensors. Raises as `from_folder`."""
+    return VideoEncoder(AVHuBERT.from_folder(path), str(path)).to(device)
+
+
+def fast_dtype(device: str | torch.device) -> torch.dtype:
+    """bfloat16 where the hardware has it (2 % from float32 in Whisper's frames), else float32."""
+    if torch.device(device).type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
+    return torch.bfloat16 if has_bf16() else torch.float32
+
+
+def fingerprint(encoder: nn.Module) -> str:
+    """sha256 of the weights, names and values; the same on every device and from every source."""
+    digest = hashlib.sha256()
+    for name, x in sorted(encoder.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(x.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+class AudioEncoder(nn.Module):
+    """Waveforms -> frames; each waveform is brought to zero mean and unit variance first.
+
+    Attributes: `dim` D, `name` as it was asked for, `sha256` of the weights.
+    """
+
+    def __init__(self, whisper: nn.Module, mel: WhisperFeatureExtractor, name: str, pad: bool):
+        super().__init__()
+        self.name, self.dim, self.pad_to_30s = name, whisper.config.d_model, pad
+        self.sha256 = fingerprint(whisper)
+        self.num_fft, self.hop = mel.n_fft, mel.hop_length
+        self.register_buffer("filters_MN", torch.tensor(mel.mel_filters.T, dtype=torch.float32))
+        self.register_buffer("window", torch.hann_window(mel.n_fft))
+        self.whisper = whisper.requires_grad_(False)
+        super().train(False)
+
+    def train(self, mode: bool = True) -> "AudioEncoder":
+        """Stay in eval mode, whatever a model around it is told."""
+        return self
+
+    @torch.inference_mode()
+    def forward(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
+        """(S_i,) float at 16 kHz, any length -> (ceil(S_i / 320), D). ValueError for none."""
+        return [self.encode(x) for x in waveforms]
+
+    def encode(self, waveform: np.ndarray) -> Tensor:
+        wave_S = torch.as_tensor(waveform, dtype=torch.float32, device=self.window.device)
+        if wave_S.ndim != 1 or not len(wave_S):
+            raise ValueError(f"a waveform must be (samples,), got {tuple(wave_S.shape)}")
+        T = -(-len(wave_S) // FRAME)
+        wave_S = (wave_S - wave_S.mean()) / (wave_S.std(correction=0) + 1e-7)
+        unit = WINDOW if self.pad_to_30s else FRAME
+        mel_MF = self.log_mel(F.pad(wave_S, (0, -len(wave_S) % unit)))
+        # Past 30 s Whisper has no positions: the next window starts afresh.
+        parts = [self.run(part_MF) for part_MF in mel_MF.split(WINDOW // self.hop, dim=1)]
+        return torch.cat(parts)[:T]
+
+    def log_mel(self, wave_S: Tensor) -> Tensor:
+        """(S,) -> (M, S / 160), as WhisperFeatureExtractor computes it."""
+        power = torch.stft(
+            wave_S, self.num_fft, self.hop, window=self.window, return_complex=True
+        ).abs()[:, :-1].square()  # fmt: skip
+        log_MF = (self.filters_MN @ power).clamp(min=1e-10).log10()
+        return (log_MF.maximum(log_MF.max() - 8.0) + 4.0) / 4.0
+
+    def run(self, mel_MF: Tensor) -> Tensor:
+        """The network, on mel frames of any length up to 30 s: (M, F) -> (F / 2, D)."""
+        whisper = self.whisper
+        x_BDF = F.gelu(whisper.conv1(mel_MF[None].to(whisper.conv1.weight.dtype)))
+        x_BTD = F.gelu(whisper.conv2(x_BDF)).transpose(1, 2)
+        x_BTD = x_BTD + whisper.embed_positions.weight[: x_BTD.shape[1]]
+        for layer in whisper.layers:
+            x_BTD = layer(x_BTD, None)
+            x_BTD = x_BTD[0] if isinstance(x_BTD, tuple) else x_BTD  # transformers before 5
+        return whisper.layer_norm(x_BTD)[0].float()
+
+
+class VideoEncoder(nn.Module):
+    """Mouth crops -> frames. Attributes: `dim` D, `name`, `sha256` of the weights."""
+
+    def __init__(self, avhubert: AVHuBERT, name: str):
+        super().__init__()
+        self.name, self.dim = name, avhubert.config.dim
+        self.sha256 = fingerprint(avhubert)
+        self.avhubert = avhubert.requires_grad_(False)
+        super().train(False)
+
+    def train(self, mode: bool = True) -> "VideoEncoder":
+        """Stay in eval mode, whatever a model around it is told."""
+        return self
+
+    @torch.inference_mode()
+    def forward(self, mouths: Sequence[np.ndarray]) -> list[Tensor]:
+        """Grey uint8 (T_i, 96, 96) -> (T_i, D). ValueError for a clip without frames."""
+        return [self.encode(x) for x in mouths]
+
+    def encode(self, mouth: np.ndarray) -> Tensor:
+        if mouth.ndim != 3 or not len(mouth) or min(mouth.shape[1:]) < CROP:
+            raise ValueError(f"a mouth must be (frames, 96, 96), got {mouth.shape}")
+        device = next(self.avhubert.parameters()).device
+        return self.avhubert(normalise(centre_crop(mouth)).to(device)[None, None])[0].float()
+
+
+def centre_crop(mouth: np.ndarray, size: int = CROP) -> np.ndarray:
+    """(T, H, W) -> (T, size, size)."""
+    top, left = ((n - size) // 2 for n in mouth.shape[1:])
+    return mouth[:, top : top + size, left : left + size]
+
+
+def normalise(mouth: np.ndarray) -> Tensor:
+    """Grey uint8, any shape -> float32, as AV-HuBERT was trained."""
+    return (torch.from_numpy(np.ascontiguousarray(mouth)).float() / 255 - VIDEO_MEAN) / VIDEO_STD
