@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 T = TypeVar("T")
@@ -155,7 +155,7 @@ def load(path: str | Path, overrides: list[str] | None = None, cls: type[T] = Co
     for override in overrides or []:
         if "=" not in override or override.startswith("-"):
             raise ValueError(f"an override is section.key=value, got {override!r}")
-    schema = OmegaConf.structured(cls)
+    schema = _writable(OmegaConf.structured(cls))
     values = OmegaConf.load(path)
     _check_keys(OmegaConf.to_container(values) or {}, cls, str(path))
     changes = OmegaConf.from_dotlist(overrides or [])
@@ -180,6 +180,15 @@ def save(config: Any, path: str | Path) -> None:
 def as_dict(config: Any) -> dict:
     """Every field as plain values, sections nested."""
     return OmegaConf.to_container(OmegaConf.structured(config))
+
+
+def _writable(node: DictConfig) -> DictConfig:
+    """Let values be merged into the schema of frozen dataclasses."""
+    OmegaConf.set_readonly(node, False)
+    for key in node:
+        if OmegaConf.is_dict(node._get_node(key)):
+            _writable(node[key])
+    return node
 
 
 def _check_keys(values: Any, cls: type, where: str, prefix: str = "") -> None:

@@ -1,0 +1,143 @@
+# The stages of every recipe, in one place. A recipe's run.sh makes the settings and sources this.
+# What each stage reads and writes: egs/README.md.
+# shellcheck shell=bash disable=SC2154  # settings come from run.sh and utils/settings.sh
+
+log() { echo "$(date '+%Y-%m-%dT%H:%M:%S') (${BASH_SOURCE[1]##*/}:${BASH_LINENO[0]}:${FUNCNAME[1]}) $*"; }
+
+die() {
+  echo "$0: $*" >&2
+  exit 2
+}
+
+recipe_dir=$PWD
+recipe_started=$SECONDS
+[ -n "$train_config" ] || die "no --train-config was given; there are: $(echo conf/train_*.yaml)"
+[ -f "$train_config" ] || die "no configuration $train_config; there are: $(echo conf/train_*.yaml)"
+[[ $stage =~ ^[0-9]+$ && $stop_stage =~ ^[0-9]+$ ]] || die "--stage and --stop-stage are numbers, 0 to 5"
+train_config=$(readlink -f "$train_config")
+
+. ./path.sh
+. ./cmd.sh
+
+if [ "$work_dir" != . ]; then # the recipe's own folders elsewhere
+  mkdir -p "$work_dir"
+  cd "$work_dir"
+  ln -sfn "$recipe_dir/conf" conf
+fi
+[ -n "$tag" ] || tag=$(basename "$train_config" .yaml)
+exp=exp/$tag
+feats=dump/feats
+test_sets=test
+for snr in $test_snrs; do
+  test_sets+=" test_${test_noise}_$snr"
+done
+if [ "$ngpu" = auto ]; then
+  ngpu=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true)
+fi
+# The value of a key of the train config, overrides included.
+setting() { python -m mome.bin.config "$train_config" $train_args --get "$1"; }
+
+in_stage() { [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ]; }
+
+stage_start() { # number, what it does
+  log "Stage $1: $2"
+  stage_started=$SECONDS
+}
+
+stage_end() { # number; its time goes to the log and, for the report, to a table
+  local spent=$((SECONDS - stage_started))
+  log "Stage $1 took $((spent / 60)) min $((spent % 60)) s"
+  mkdir -p "$exp"
+  printf '%s\t%s\n' "$1" "$spent" >> "$exp/stage_times.tsv"
+}
+
+main() {
+  if in_stage 0; then
+    stage_start 0 "data directories and foundation models"
+    . "$recipe_dir/local/data.sh"
+    stage_end 0
+  fi
+
+  if in_stage 1; then
+    stage_start 1 "mouth crops and noisy test sets"
+    for set in train valid test; do
+      python -m mome.bin.crop_mouths "data/$set" "dump/mouths/$set" \
+        --landmarks "$landmarks" --num_jobs "$nj"
+    done
+    # shellcheck disable=SC2086  # test_snrs is a list
+    python -m mome.bin.add_noise data/test data/test --noise "$test_noise" --snrs $test_snrs \
+      --noise_data data/train --noisy_dir dump/noisy ${noise_dir:+--noise_dir "$noise_dir"}
+    stage_end 1
+  fi
+
+  if in_stage 2; then
+    stage_start 2 "features of the frozen encoders"
+    audio_encoder=$(setting encoders.audio)
+    video_encoder=$(setting encoders.video)
+    if [ -f "$recipe_dir/local/video_encoder.sh" ]; then # a corpus without a pretrained one
+      . "$recipe_dir/local/video_encoder.sh"
+    fi
+    for set in train valid $test_sets; do
+      noisy=()
+      if [ "$set" = train ]; then
+        noisy=(--num_noisy_copies "$(setting encoders.num_noisy_copies)" --noise_data data/train
+          --noise "$(setting encoders.noise)" --noisy_snrs $(setting encoders.snrs))
+      fi
+      python -m mome.bin.extract_features "data/$set" "dump/mouths/${set%%_*}" "$feats/$set" \
+        --audio_encoder "$audio_encoder" --video_encoder "$video_encoder" --num_jobs "$nj" \
+        "${noisy[@]}"
+    done
+    stage_end 2
+  fi
+
+  if in_stage 3; then
+    stage_start 3 "training"
+    local procs=$ngpu threads=1
+    if [ "$ngpu" = 0 ]; then
+      procs=$cpu_procs
+      threads=$(($(nproc) / procs))
+      export DS_ACCELERATOR=cpu
+    fi
+    # shellcheck disable=SC2086  # train_args is a list
+    OMP_NUM_THREADS=$((threads > 0 ? threads : 1)) deepspeed --num_gpus "$procs" \
+      --master_port "$(free_port)" --module mome.bin.train --config "$train_config" \
+      --exp_dir "$exp" --train_set "$feats/train" --valid_set "$feats/valid" --resume $train_args
+    stage_end 3
+  fi
+
+  if in_stage 4; then
+    stage_start 4 "decoding of every test set at every scale"
+    if [ "$decode_model" = average ]; then
+      python -m mome.bin.average "$exp"
+    fi
+    # shellcheck disable=SC2086  # lists
+    decode --sets $test_sets
+    for set in $video_checks; do
+      decode --sets "$set" --video zeroed
+      decode --sets "$set" --video other
+    done
+    stage_end 4
+  fi
+
+  if in_stage 5; then
+    stage_start 5 "scoring and report"
+    token_model=$(setting model.llm)/sentencepiece.model
+    [ -f "$token_model" ] || token_model=
+    python -m mome.bin.score "$exp" --data data ${token_model:+--token_model "$token_model"}
+    stage_end 5
+    log "All stages asked for took $(((SECONDS - recipe_started) / 60)) min"
+    python -m mome.bin.report "$exp" --results RESULTS.md
+  fi
+}
+
+# shellcheck disable=SC2086  # lists
+decode() {
+  OMP_NUM_THREADS=$(nproc) python -m mome.bin.decode "$exp" --model "$decode_model" \
+    --feats "$feats" --data data ${decode_scales:+--scales $decode_scales} "$@" $decode_args
+}
+
+free_port() {
+  python -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])'
+}
+
+main

@@ -1,0 +1,38 @@
+# Source this after the defaults: `--name value` then sets `name`; `--help` lists the settings.
+# A setting is a line `name=value` of run.sh or utils/settings.sh; dashes count as underscores.
+# shellcheck shell=bash
+
+_settings() { sed -n '/^[a-z][a-z0-9_]*=/p' utils/settings.sh "$0"; }
+
+_help() {
+  sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "$0"
+  printf '\nUsage: %s [--stage N] [--stop-stage M] [--any_setting value]\n\nSettings:\n' "$0"
+  # A line of run.sh replaces the one of utils/settings.sh.
+  _settings | awk -F= '{ if (!($1 in line)) order[n++] = $1; if (!($1 in line) || /#/) text[$1] = $0
+                         line[$1] = $0; value[$1] = $0; sub(/^[^=]*=/, "", value[$1])
+                         sub(/ *#.*/, "", value[$1]) }
+    END { for (i = 0; i < n; i++) { name = order[i]; what = text[name]; sub(/^[^#]*#? */, "", what)
+            printf "  --%-16s %-34s %s\n", name, value[name], what } }'
+}
+
+while [ $# -gt 0 ]; do
+  if [ "$1" = --help ] || [ "$1" = -h ]; then _help; exit 0; fi
+  _name=${1#--}
+  _name=${_name//-/_}
+  if [[ $1 != --?* ]]; then
+    echo "$0: '$1' is not an option: settings are given as --name value; see $0 --help" >&2
+    exit 2
+  fi
+  if ! _settings | grep -q "^$_name="; then
+    _near=$(_settings | cut -d= -f1 | python3 -c 'import difflib, sys
+print("".join(difflib.get_close_matches(sys.argv[1], sys.stdin.read().split(), 1)))' "$_name")
+    echo "$0: no setting called '$1'${_near:+; did you mean --$_near?} (see $0 --help)" >&2
+    exit 2
+  fi
+  if [ $# -lt 2 ] || [[ $2 == --?* ]]; then
+    echo "$0: $1 needs a value" >&2
+    exit 2
+  fi
+  printf -v "$_name" '%s' "$2"
+  shift 2
+done

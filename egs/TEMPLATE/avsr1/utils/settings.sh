@@ -1,0 +1,21 @@
+# Settings that every recipe has, with their defaults. A recipe's run.sh sources this first and adds
+# or changes what is its own. Each line is `name=value # what it is`: --help prints these lines.
+# shellcheck shell=bash disable=SC2034  # used by avsr.sh
+
+stage=0             # the first stage to run
+stop_stage=5        # the last stage to run
+train_config=       # conf/train_*.yaml: the model, its training, its decoding
+train_args=         # changes to it, such as "train.lr=5e-4 train.seed=1"
+tag=                # name of the experiment: the stem of train_config by default
+work_dir=.          # where data/, dump/, exp/ and downloads/ go
+nj=2                # parallel jobs in stages 0 to 2
+ngpu=auto           # GPUs to train on; auto: all there are, 0: the CPU
+cpu_procs=1         # training processes when there is no GPU
+landmarks=mediapipe # how mouths are found: mediapipe or centre
+test_noise=babble   # noise of the noisy test sets: babble, speech_shaped, pink, white
+test_snrs="5 0 -5"  # their signal-to-noise ratios, in dB
+noise_dir=          # folder of noise files of your own, instead of made noise
+decode_model=best   # best, average or checkpoints/step_<n>
+decode_scales=      # such as "a4_v2 a16_v5"; all those trained by default
+decode_args=        # changes to its decode section, such as "decode.num_beams=15"
+video_checks=       # test sets that are decoded with the video zeroed and with another clip's, too

@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# MoME on the mini corpus: talking heads made on the spot, a real frozen LLM, all of it on a CPU.
+#
+# Two cores need about three quarters of an hour, from nothing to a table of word error rates.
+# --train_config conf/train_nano.yaml runs every stage at its smallest size, in minutes, with baby
+# models: it shows that the recipe runs; its error rates mean nothing.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+. utils/settings.sh
+train_config=conf/train_mome_layer.yaml
+layout=lrs3                       # how the corpus lies on disk: lrs3 or lrs2
+video_checks="test test_babble_0" # test sets that are decoded without their video, too
+
+. utils/parse_options.sh
+. ./avsr.sh

@@ -1,0 +1,135 @@
+"""Make baby models: python -m mome.bin.make_baby data/train/text downloads
+
+Writes downloads/baby-llm (a random Llama of 2 layers with a SentencePiece tokenizer trained on the
+transcripts) and downloads/baby-whisper (a random Whisper encoder of 2 layers), in the form of real
+ones. With them a recipe runs through all its stages in minutes; what they write means nothing.
+"""
+
+import argparse
+import logging
+import shutil
+from pathlib import Path
+
+import sentencepiece
+import torch
+from espnet2.fileio.read_text import read_2columns_text
+from tokenizers import Tokenizer, decoders, pre_tokenizers
+from tokenizers.models import Unigram
+from transformers import (
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+    WhisperConfig,
+    WhisperFeatureExtractor,
+    WhisperForConditionalGeneration,
+)
+
+from mome import stamp
+from mome.bin import run
+from mome.prompt import INSTRUCTION
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+
+
+def make_tokenizer(texts: list[str], out_dir: Path, vocab_size: int = 200) -> int:
+    """Train a SentencePiece model on transcripts and instructions; returns its size.
+
+    Leaves sentencepiece.model, and the same pieces and scores as a Hugging Face tokenizer.
+    """
+    lines = out_dir / "lines.txt"
+    lines.write_text("\n".join([*texts, *INSTRUCTION.values()]) + "\n")
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(lines),
+        model_prefix=str(out_dir / "sentencepiece"),
+        vocab_size=vocab_size,
+        model_type="unigram",
+        hard_vocab_limit=False,
+        unk_id=0,
+        bos_id=1,
+        eos_id=2,
+        minloglevel=2,
+    )
+    lines.unlink()
+    (out_dir / "sentencepiece.vocab").unlink()
+    model = sentencepiece.SentencePieceProcessor(model_file=str(out_dir / "sentencepiece.model"))
+    pieces = [(model.id_to_piece(i), model.get_score(i)) for i in range(model.vocab_size())]
+    fast = Tokenizer(Unigram(pieces, unk_id=0))
+    fast.pre_tokenizer = pre_tokenizers.Metaspace()
+    fast.decoder = decoders.Metaspace()
+    PreTrainedTokenizerFast(
+        tokenizer_object=fast, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
+    ).save_pretrained(out_dir)
+    return len(pieces)
+
+
+def make_llm(texts: list[str], out_dir: Path) -> None:
+    """A random Llama and its tokenizer as a Hugging Face folder."""
+    vocab_size = make_tokenizer(texts, out_dir)
+    torch.manual_seed(0)
+    llm = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=vocab_size,
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            bos_token_id=1,
+            eos_token_id=2,
+            pad_token_id=2,
+        )
+    )
+    llm.to(torch.bfloat16).save_pretrained(out_dir)
+
+
+def make_whisper(out_dir: Path) -> None:
+    """A random Whisper with a small encoder as a Hugging Face folder."""
+    torch.manual_seed(0)
+    whisper = WhisperForConditionalGeneration(
+        WhisperConfig(
+            vocab_size=64,
+            d_model=64,
+            encoder_layers=2,
+            decoder_layers=1,
+            encoder_attention_heads=4,
+            decoder_attention_heads=4,
+            encoder_ffn_dim=128,
+            decoder_ffn_dim=128,
+            num_mel_bins=80,
+            pad_token_id=2,
+            bos_token_id=1,
+            eos_token_id=2,
+            decoder_start_token_id=1,
+        )
+    )
+    whisper.save_pretrained(out_dir)
+    WhisperFeatureExtractor(feature_size=80).save_pretrained(out_dir)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Make both models, unless they are there."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("text", type=Path, help="Kaldi text of the training set")
+    parser.add_argument("out_dir", type=Path, help="the folder of foundation models")
+    args = parser.parse_args(argv)
+    texts = sorted(read_2columns_text(args.text).values())
+    inputs = {"text": stamp.digest(args.text), "version": VERSION}
+    for name in ("baby-llm", "baby-whisper"):
+        out_dir = args.out_dir / name
+        if stamp.fresh(out_dir, inputs):
+            log.info(f"{out_dir} is up to date")
+            continue
+        shutil.rmtree(out_dir, ignore_errors=True)
+        out_dir.mkdir(parents=True)
+        if name == "baby-llm":
+            make_llm(texts, out_dir)
+        else:
+            make_whisper(out_dir)
+        stamp.write(out_dir, inputs)
+        log.info(f"made {out_dir}")
+
+
+if __name__ == "__main__":
+    run(main)
