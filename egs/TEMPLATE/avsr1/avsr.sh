@@ -17,17 +17,16 @@ recipe_started=$SECONDS
 train_config=$(readlink -f "$train_config")
 
 . ./path.sh
-. ./cmd.sh
 
 if [ "$work_dir" != . ]; then # the recipe's own folders elsewhere
   mkdir -p "$work_dir"
-  cd "$work_dir"
+  cd "$work_dir" || exit
   ln -sfn "$recipe_dir/conf" conf
 fi
 [ -n "$tag" ] || tag=$(basename "$train_config" .yaml)
 exp=exp/$tag
 feats=dump/feats
-test_sets=test
+test_sets="test"
 for snr in $test_snrs; do
   test_sets+=" test_${test_noise}_$snr"
 done
@@ -35,6 +34,7 @@ if [ "$ngpu" = auto ]; then
   ngpu=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true)
 fi
 # The value of a key of the train config, overrides included.
+# shellcheck disable=SC2086  # train_args is a list
 setting() { python -m mome.bin.config "$train_config" $train_args --get "$1"; }
 
 in_stage() { [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ]; }
@@ -78,14 +78,15 @@ main() {
       . "$recipe_dir/local/video_encoder.sh"
     fi
     for set in train valid $test_sets; do
-      noisy=()
+      noisy=
       if [ "$set" = train ]; then
-        noisy=(--num_noisy_copies "$(setting encoders.num_noisy_copies)" --noise_data data/train
-          --noise "$(setting encoders.noise)" --noisy_snrs $(setting encoders.snrs))
+        noisy="--num_noisy_copies $(setting encoders.num_noisy_copies) --noise_data data/train"
+        noisy+=" --noise $(setting encoders.noise) --noisy_snrs $(setting encoders.snrs)"
       fi
+      # shellcheck disable=SC2086  # noisy is a list
       python -m mome.bin.extract_features "data/$set" "dump/mouths/${set%%_*}" "$feats/$set" \
         --audio_encoder "$audio_encoder" --video_encoder "$video_encoder" --num_jobs "$nj" \
-        "${noisy[@]}"
+        $noisy
     done
     stage_end 2
   fi

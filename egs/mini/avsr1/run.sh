@@ -9,8 +9,14 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 
 . utils/settings.sh
 train_config=conf/train_mome_layer.yaml
+size=                             # of the corpus: conf/<size>.conf; nano with train_nano, else mini
 layout=lrs3                       # how the corpus lies on disk: lrs3 or lrs2
 video_checks="test test_babble_0" # test sets that are decoded without their video, too
 
 . utils/parse_options.sh
+if [ -z "$size" ]; then
+  case $train_config in *nano*) size=nano ;; *) size=mini ;; esac
+fi
+# shellcheck source=conf/mini.conf
+. "conf/$size.conf"
 . ./avsr.sh

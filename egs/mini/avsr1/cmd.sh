@@ -1,1 +1,0 @@
-../../TEMPLATE/avsr1/cmd.sh
