@@ -28,6 +28,14 @@ from mome.analysis import text_floor
 from mome.bin import run
 from mome.config import Config, TrainConfig
 from mome.dataset import FeatureDataset, Pick, Sampler, plan, to_device
+from mome.experiment import (
+    clock,
+    flatten,
+    leave_out_unfit,
+    mean_of,
+    mean_over_devices,
+    open_experiment,
+)
 from mome.model import MoMEModel, load_llm
 from mome.prompt import text_ids
 
@@ -238,35 +246,6 @@ def whole_weights(engine):
         yield trained
 
 
-def mean_over_devices(noted: list[tuple[dict, float]]) -> dict[str, float]:
-    """Weighted means of what all devices noted; a value may be missing from some batches."""
-    everyone = [noted]
-    if dist.get_world_size() > 1:
-        everyone = [None] * dist.get_world_size()
-        dist.all_gather_object(everyone, noted)
-    sums: dict[str, list[float]] = {}
-    for stats, weight in (pair for device in everyone for pair in device):
-        for name, value in stats.items():
-            entry = sums.setdefault(name, [0.0, 0.0])
-            entry[0] += value * weight
-            entry[1] += weight
-    return {name: value / weight for name, (value, weight) in sums.items()}
-
-
-def mean_of(report, name: str, last: int) -> float:
-    """Weighted mean of the last values that a Reporter holds."""
-    values = report.stats[name][-last:]
-    weight = sum(v.weight for v in values)
-    return sum(v.value * v.weight for v in values) / weight if weight else math.nan
-
-
-def clock(seconds: float) -> str:
-    """1:02:03 or 2:03."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
 def engine_config(cfg: Config, base_path: str) -> dict:
     """DeepSpeed's configuration: ZeRO and communication from its file, the rest from ours."""
     path = Path(base_path)
@@ -285,62 +264,6 @@ def engine_config(cfg: Config, base_path: str) -> dict:
     if twice:
         raise ValueError(f"{path} sets {', '.join(twice)}: the train config sets these")
     return engine | ours
-
-
-def open_experiment(exp_dir: Path, about: dict, resume: bool) -> bool:
-    """Make the folder ready; False when this very training is finished.
-
-    A training of other settings or data is moved aside, never mixed or deleted; more steps than
-    before continue it.
-    """
-    if resume and stamp.fresh(exp_dir, about) and (exp_dir / "best").exists():
-        log.info(f"{exp_dir} is trained with these settings already: nothing to do")
-        return False
-    path = exp_dir / "run.json"
-    if path.exists():
-        before = json.loads(path.read_text())
-        differ = sorted(k for k in about.keys() | before.keys() if about.get(k) != before.get(k))
-        longer = differ == ["train.num_steps"] and about[differ[0]] > before[differ[0]]
-        if not resume or (differ and not longer):
-            aside = exp_dir.with_name(f"{exp_dir.name}.{time.strftime('%Y%m%d-%H%M%S')}")
-            exp_dir.rename(aside)
-            why = f"differs in {', '.join(differ)}" if differ else "no --resume was given"
-            log.info(f"the training in {exp_dir} was moved to {aside}: {why}")
-    exp_dir.mkdir(parents=True, exist_ok=True)
-    stamp.clear(exp_dir)
-    beside = path.with_suffix(".tmp")
-    beside.write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
-    beside.replace(path)
-    return True
-
-
-def flatten(values: dict, prefix: str = "") -> dict:
-    """{"train": {"lr": 1}} -> {"train.lr": 1}."""
-    flat = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        flat |= flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
-    return flat
-
-
-def leave_out_unfit(data: FeatureDataset, cfg: Config, list_path: Path, limit: float) -> None:
-    """Leave out what no batch can hold or a rate is too coarse for; list it; stop above a share."""
-    reasons = data.unfit(
-        cfg.train.max_frames, max(cfg.model.audio_rates), max(cfg.model.video_rates)
-    )
-    if not reasons:
-        return
-    if dist.get_rank() == 0:
-        list_path.write_text("".join(f"{u}\t{why}\n" for u, why in sorted(reasons.items())))
-    first = next(iter(sorted(reasons.items())))
-    text = (
-        f"{data.dir}: {len(reasons)} of {len(data)} utterances do not fit, listed in {list_path},"
-        f" such as {first[0]}: {first[1]}"
-    )
-    if len(reasons) > limit * len(data):
-        raise ValueError(text)
-    log.info(text)
-    data.leave_out(set(reasons))
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

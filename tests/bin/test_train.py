@@ -1,0 +1,164 @@
+"""The real launcher on a baby LLM: what a user's training does, killed and resumed."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mome import ark
+from mome.bin import make_baby
+
+WORDS = [
+    "the",
+    "boat",
+    "found",
+    "my",
+    "river",
+    "and",
+    "we",
+    "liked",
+    "his",
+    "old",
+    "market",
+    "today",
+    "before",
+    "they",
+    "moved",
+]
+
+CONFIG = """
+model: {llm: baby/baby-llm, attention: eager, projector_dim: 8, projector_norm: true,
+        num_routed: 5, num_active: 2, expert_dim: 3}
+train: {num_steps: 12, lr: 1e-2, lr_warmup_steps: 2, max_frames: 120, accumulation: 2,
+        scales_per_step: 1, audio_dropout: 0.3, valid_every: 4, save_every: 4,
+        keep_checkpoints: 2, deepspeed: zero.json, warmup: {num_steps: 5, batch_size: 4, weight: 0.2}}
+"""
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory) -> Path:
+    """A folder with a baby LLM, features of a few utterances, and a configuration."""
+    root = tmp_path_factory.mktemp("recipe")
+    rng = np.random.default_rng(0)
+    for name, size in (("train", 20), ("valid", 4)):
+        feats = root / name
+        feats.mkdir()
+        utterances = [f"s{k % 3}-{k:05d}" for k in range(size)]
+        utterances.sort()
+        lengths = {u: int(rng.integers(20, 40)) for u in utterances}
+        for stream, dim, factor in (("audio", 6, 2), ("audio_noisy1", 6, 2), ("video", 5, 1)):
+            items = [(u, rng.normal(size=(factor * n, dim))) for u, n in lengths.items()]
+            ark.write_ark(feats / f"{stream}.scp", [(u, x.astype(np.float32)) for u, x in items])
+        for table, factor in (("utt2num_frames", 2), ("utt2num_video_frames", 1)):
+            lines = [f"{u} {factor * n}\n" for u, n in lengths.items()]
+            (feats / table).write_text("".join(lines))
+        texts = [" ".join(rng.choice(WORDS, 5)) for _ in utterances]
+        pairs = zip(utterances, texts, strict=True)
+        (feats / "text").write_text("".join(f"{u} {t}\n" for u, t in pairs))
+        (feats / "feats.json").write_text(json.dumps({"audio_encoder": "random"}))
+    make_baby.main([str(root / "train" / "text"), str(root / "baby")])
+    (root / "train.yaml").write_text(CONFIG)
+    for stage in (0, 2):
+        text = json.dumps({"zero_optimization": {"stage": stage}})
+        (root / ("zero.json" if stage == 0 else f"zero{stage}.json")).write_text(text)
+    return root
+
+
+def command(exp: str, *more: str, processes: int = 1) -> list[str]:
+    with socket.socket() as s:
+        s.bind(("", 0))
+        port = s.getsockname()[1]
+    launcher = [str(Path(sys.executable).parent / "deepspeed"), "--num_gpus", str(processes)]
+    launcher += ["--master_port", str(port), "--module", "mome.bin.train", "--config", "train.yaml"]
+    return [*launcher, "--exp_dir", exp, "--train_set", "train", "--valid_set", "valid", *more]
+
+
+def environment() -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    return {**os.environ, "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "PATH": path}
+
+
+def train(root: Path, exp: str, *more: str, processes: int = 1) -> str:
+    done = subprocess.run(
+        command(exp, *more, processes=processes),
+        cwd=root,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
+    return done.stdout + done.stderr
+
+
+def metrics(root: Path, exp: str) -> list[dict]:
+    return [json.loads(line) for line in (root / exp / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_killed_in_the_middle_and_resumed_it_gives_the_same_losses(recipe):
+    train(recipe, "exp/whole", "--resume")
+    whole = metrics(recipe, "exp/whole")
+    assert [m["step"] for m in whole if "loss" in m] == list(range(1, 13))
+
+    process = subprocess.Popen(
+        command("exp/killed", "--resume"),
+        cwd=recipe,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    path = recipe / "exp/killed/metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not path.exists() or sum('"loss"' in x for x in path.read_text().splitlines()) < 6:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    log = train(recipe, "exp/killed", "--resume")
+    assert "resumed after step 4" in log or "resumed after step 8" in log
+    assert metrics(recipe, "exp/killed") == whole
+
+    folders = sorted(p.name for p in (recipe / "exp/whole/checkpoints").iterdir() if p.is_dir())
+    assert folders == ["step_12", "step_8"]  # older ones are pruned
+    size = sum(p.stat().st_size for p in (recipe / "exp/whole/best").iterdir())
+    assert size < 200_000  # trained weights alone
+
+    assert "nothing to do" in train(recipe, "exp/whole", "--resume")
+    log = train(recipe, "exp/whole", "--resume", "train.num_steps=14")
+    assert "resumed after step 12" in log
+    log = train(recipe, "exp/whole", "--resume", "train.num_steps=4", "train.lr=2e-2")
+    assert "was moved to" in log and "train.lr" in log
+
+
+@pytest.mark.parametrize("zero", ["zero.json", "zero2.json"])
+def test_two_processes_train_as_one_with_twice_the_batches(recipe, zero):
+    settings = ["train.num_steps=4", "train.scales_per_step=0", "model.llm_dtype=float32"]
+    settings += [f"train.deepspeed={zero}"]
+    train(recipe, f"exp/one_{zero}", *settings)
+    train(recipe, f"exp/two_{zero}", *settings, "train.accumulation=1", processes=2)
+    one, two = metrics(recipe, f"exp/one_{zero}"), metrics(recipe, f"exp/two_{zero}")
+    for a, b in zip(one, two, strict=True):
+        assert a.keys() == b.keys()
+        for key in a.keys() & {"loss", "ctc", "valid_loss", "grad_norm"}:
+            assert a[key] == pytest.approx(b[key], rel=2e-4), (a["step"], key)
+
+
+def test_without_the_launcher_it_says_how_to_start(recipe):
+    done = subprocess.run(
+        [sys.executable, "-m", "mome.bin.train", *command("exp/x")[6:]],
+        cwd=recipe,
+        env={k: v for k, v in environment().items() if k != "RANK"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "deepspeed --num_gpus 1 --module mome.bin.train" in done.stderr.splitlines()[-1]

@@ -1,0 +1,67 @@
+import pytest
+import torch
+from conftest import baby_llm, baby_model, random_batch
+
+from mome import checkpoint
+from mome.config import Config, ModelConfig
+
+
+def save(model, path, **base):
+    about = {"llm": "baby", "llm_fingerprint": checkpoint.fingerprint(model.llm)} | base
+    checkpoint.save(path, model.trained(), Config(), about)
+
+
+def test_a_model_comes_back_as_it_was(tmp_path):
+    model, batch = baby_model(), random_batch()
+    save(model, tmp_path / "best")
+    other = baby_model(wake=False)
+    assert not torch.allclose(other(**batch)[0], model(**batch)[0])
+    checkpoint.load_into(other, tmp_path / "best")
+    assert torch.equal(other(**batch)[0], model(**batch)[0])
+
+
+def test_only_trained_weights_are_kept(tmp_path):
+    model = baby_model()
+    save(model, tmp_path / "best")
+    assert checkpoint.read(tmp_path / "best").keys() == model.trained().keys()
+    assert not any("q_proj" in name for name in checkpoint.read(tmp_path / "best"))
+
+
+def test_a_checkpoint_of_another_llm_is_refused(tmp_path):
+    model = baby_model()
+    save(model, tmp_path / "best", llm_fingerprint="0123")
+    with pytest.raises(ValueError, match=r"trained on another LLM: on baby .*0123"):
+        checkpoint.load_into(model, tmp_path / "best")
+
+
+def test_a_checkpoint_of_other_experts_is_refused(tmp_path):
+    save(baby_model(), tmp_path / "best")
+    with pytest.raises(ValueError, match=r"does not fit its configuration.*adapter"):
+        checkpoint.load_into(baby_model(num_routed=6), tmp_path / "best")
+
+
+def test_a_damaged_file_is_told(tmp_path):
+    save(baby_model(), tmp_path / "best")
+    path = tmp_path / "best" / checkpoint.FILE
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match="is damaged"):
+        checkpoint.read(tmp_path / "best")
+    with pytest.raises(FileNotFoundError, match="a trained model is a folder with"):
+        checkpoint.read(tmp_path / "nowhere")
+
+
+def test_fingerprint_tells_weights_apart_but_not_adapters_or_precision():
+    bare, adapted = baby_llm(), baby_model().llm
+    assert checkpoint.fingerprint(bare) == checkpoint.fingerprint(adapted)
+    low = baby_llm().bfloat16()
+    assert checkpoint.fingerprint(low) == checkpoint.fingerprint(baby_llm().bfloat16().float())
+    with torch.no_grad():
+        bare.model.layers[1].mlp.up_proj.weight[0, 0] += 1
+    assert checkpoint.fingerprint(bare) != checkpoint.fingerprint(adapted)
+
+
+def test_average_is_the_mean(tmp_path):
+    for k in (1.0, 2.0, 6.0):
+        checkpoint.save(tmp_path / f"s{k}", {"w": torch.full((2,), k)}, ModelConfig(), {})
+    mean = checkpoint.average([tmp_path / f"s{k}" for k in (1.0, 2.0, 6.0)])
+    assert torch.equal(mean["w"], torch.full((2,), 3.0))

@@ -1,0 +1,59 @@
+import pytest
+
+from mome import config
+
+
+def write(tmp_path, text: str):
+    path = tmp_path / "train_x.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_override_wins_over_file_and_file_over_default(tmp_path):
+    path = write(tmp_path, "model:\n  num_routed: 7\n  audio_rates: [2]\n")
+    cfg = config.load(path, ["model.num_routed=9", "train.lr=1e-4"])
+    assert (cfg.model.num_routed, cfg.model.audio_rates, cfg.train.lr) == (9, [2], 1e-4)
+    assert cfg.model.num_active == 4
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("model:\n  num_route: 23\n", r"model\.num_route; did you mean model\.num_routed\?"),
+        ("modle:\n  task: asr\n", r"no setting called modle; did you mean model\?"),
+        ("train:\n  warmup:\n    steps: 3\n", r"train\.warmup\.steps; did you mean .*num_steps"),
+        ("train:\n  num_steps: many\n", r"train\.num_steps: .*'many'.*Integer"),
+        ("model:\n  task: avrs\n", r"model\.task must be one of .*; did you mean avsr\?"),
+        ("model:\n  num_active: 30\n", r"num_active must be in 1\.\.23"),
+        ("model:\n  audio_rates: [4, 4]\n", r"model\.audio_rates must be different"),
+        ("train:\n  audio_dropout: 3\n", r"train\.audio_dropout is a share, 0 to 1; got 3"),
+        ("model: 3\n", r"model must be a section"),
+    ],
+)
+def test_a_bad_file_is_refused_and_the_fault_named(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        config.load(write(tmp_path, text))
+
+
+def test_a_bad_override_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"command line: no setting called train\.rl"):
+        config.load(write(tmp_path, ""), ["train.rl=3"])
+    with pytest.raises(ValueError, match=r"section\.key=value, got 'lr'"):
+        config.load(write(tmp_path, ""), ["lr"])
+
+
+def test_a_missing_file_names_those_there(tmp_path):
+    write(tmp_path, "")
+    with pytest.raises(FileNotFoundError, match=r"train_x\.yaml"):
+        config.load(tmp_path / "train_y.yaml")
+
+
+def test_the_saved_file_reads_back_equal(tmp_path):
+    cfg = config.load(write(tmp_path, "train:\n  warmup:\n    weight: 0.2\n"))
+    config.save(cfg, tmp_path / "saved.yaml")
+    assert config.load(tmp_path / "saved.yaml") == cfg
+
+
+def test_a_config_cannot_be_changed(tmp_path):
+    with pytest.raises(AttributeError):
+        config.load(write(tmp_path, "")).model.task = "asr"

@@ -1,0 +1,104 @@
+import itertools
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from mome import ark
+from mome.dataset import FeatureDataset, Pick, Sampler, plan
+
+
+def encode(text: str) -> list[int]:
+    return [len(word) for word in text.split()]
+
+
+@pytest.fixture
+def feats(tmp_path):
+    rng = np.random.default_rng(0)
+    frames = {"s1-a": (20, 10), "s1-b": (33, 17), "s2-a": (50, 25)}
+    for name, side, dim in (("audio", 0, 4), ("audio_noisy1", 0, 4), ("video", 1, 3)):
+        items = [(u, rng.normal(size=(n[side], dim)).astype(np.float32)) for u, n in frames.items()]
+        ark.write_ark(tmp_path / f"{name}.scp", items)
+    for name, side in (("utt2num_frames", 0), ("utt2num_video_frames", 1)):
+        (tmp_path / name).write_text("".join(f"{u} {n[side]}\n" for u, n in frames.items()))
+    (tmp_path / "text").write_text("s1-a one two\ns1-b three\ns2-a four five six\n")
+    (tmp_path / "feats.json").write_text(json.dumps({"audio_encoder": "x"}))
+    return tmp_path
+
+
+def test_a_batch_holds_each_utterance_padded(feats):
+    data = FeatureDataset(feats, ["audio", "video"], encode)
+    batch = data.collate([Pick(0), Pick(2, audio_kept=False)])
+    assert batch["utterances"] == ["s1-a", "s2-a"]
+    assert batch["audio"].shape == (2, 50, 4) and batch["video"].shape == (2, 25, 3)
+    assert batch["audio_lengths"].tolist() == [20, 50]
+    assert batch["text"].tolist() == [[3, 3, 0], [4, 4, 3]]
+    assert batch["audio_kept"].tolist() == [True, False]
+    stored = ark.load(data.scps["audio"]["s1-a"])
+    assert torch.equal(batch["audio"][0, :20], torch.from_numpy(stored))
+
+
+def test_a_noisy_copy_replaces_the_audio_alone(feats):
+    data = FeatureDataset(feats, ["audio", "video"], encode)
+    clean, noisy = data[Pick(1)], data[Pick(1, copy=1)]
+    assert not torch.equal(clean["audio"], noisy["audio"])
+    assert torch.equal(clean["video"], noisy["video"])
+    assert torch.equal(noisy["audio"], torch.from_numpy(ark.load(data.noisy[0]["s1-b"])))
+
+
+def test_missing_and_differing_tables_are_told(feats):
+    with pytest.raises(FileNotFoundError, match="run stage 2"):
+        FeatureDataset(feats / "none", ["audio"], encode)
+    (feats / "text").write_text("s1-a one two\n")
+    with pytest.raises(ValueError, match="differ in 2 utterances, such as s1-b"):
+        FeatureDataset(feats, ["audio"], encode)
+
+
+def test_what_does_not_fit_is_told_with_the_reason(feats):
+    data = FeatureDataset(feats, ["audio", "video"], encode)
+    reasons = data.unfit(max_frames=20, audio_rate=4, video_rate=12)
+    assert reasons.keys() == {"s1-a", "s2-a"}
+    assert "video rate 12 needs at least 12 frames, got 10" in reasons["s1-a"]
+    assert "25 frames of 40 ms are more than train.max_frames 20" in reasons["s2-a"]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_batches_hold_everyone_once_within_the_budget(seed):
+    rng = np.random.default_rng(seed)
+    lengths = rng.integers(1, 90, 200).tolist()
+    for batches in (plan(lengths, 100, rng), plan(lengths, 100, None)):
+        assert sorted(itertools.chain(*batches)) == list(range(200))
+        assert all(len(b) * max(lengths[i] for i in b) <= 100 for b in batches)
+        assert len(batches) < 2.2 * sum(lengths) / 100  # and not needlessly many
+
+
+def sampler(**settings) -> Sampler:
+    lengths = np.random.default_rng(0).integers(20, 90, 50).tolist()
+    settings = {"scales": ("a4", "a16"), "scales_per_step": 1, "num_noisy": 2} | settings
+    return Sampler(lengths, 300, 0, noisy_share=0.5, audio_dropout=0.3, **settings)
+
+
+def take(sampler: Sampler, n: int, start: int = 0) -> list:
+    return list(itertools.islice(sampler.steps(start), n))
+
+
+def test_steps_go_on_after_a_restart_as_they_would_have():
+    s = sampler(accumulation=2)
+    assert take(s, 40)[25:] == take(s, 15, start=25)
+
+
+def test_devices_and_accumulation_share_one_stream():
+    alone = [batch for step in take(sampler(), 24) for batch in step]
+    parts = [take(sampler(rank=r, world=3, accumulation=2), 4) for r in range(3)]
+    shared = [parts[r][step][a] for step in range(4) for a in range(2) for r in range(3)]
+    assert shared == alone
+
+
+def test_what_is_drawn_has_the_asked_shares():
+    picks = [(p, s) for step in take(sampler(), 400) for b, s in step for p in b]
+    assert np.mean([p.copy > 0 for p, _ in picks]) == pytest.approx(0.5, abs=0.05)
+    assert np.mean([p.audio_kept for p, _ in picks]) == pytest.approx(0.7, abs=0.05)
+    assert {p.copy for p, _ in picks} == {0, 1, 2}
+    assert np.mean([s == ["a4"] for _, s in picks]) == pytest.approx(0.5, abs=0.1)
+    assert all(s is None for step in take(sampler(scales_per_step=0), 5) for _, s in step)
