@@ -165,11 +165,15 @@ class VideoFrontend(nn.Module):
     def forward(self, video_B1THW: Tensor, real_BT: Tensor) -> Tensor:
         x_B1THW = video_B1THW * real_BT[:, None, :, None, None]  # what the convolution pads with
         x_BCTHW = self.resnet.frontend3D(x_B1THW)
-        x_VCHW = x_BCTHW.transpose(1, 2)[real_BT]  # the ResNet never sees padding
+        x_BTCHW = x_BCTHW.transpose(1, 2)
+        whole = bool(real_BT.all())
+        x_VCHW = x_BTCHW.flatten(0, 1) if whole else x_BTCHW[real_BT]  # without the padding
         x_VCHW = x_VCHW.contiguous(memory_format=torch.channels_last)  # faster on a CPU
         x_VCHW = F.max_pool2d(x_VCHW, kernel_size=3, stride=2, padding=1)
         x_VC = self.resnet.trunk(x_VCHW)
         x_VD = self.proj(x_VC)
+        if whole:
+            return x_VD.unflatten(0, real_BT.shape)
         x_BTD = x_VD.new_zeros(*real_BT.shape, x_VD.shape[-1])
         x_BTD[real_BT] = x_VD
         return x_BTD

@@ -1,0 +1,345 @@
+"""Frozen encoders over a data set, once: python -m mome.bin.extract_features DATA MOUTHS FEATS ...
+
+Stage 2 of a recipe. Writes FEATS_DIR/{audio,video}.scp (arks lie in FEATS_DIR/jobs), text,
+utt2num_frames (audio, 50 a second), utt2num_video_frames (25), skipped.txt, feats.json; for a
+training set also audio_noisy<n>.scp with noisy<n>.tsv, copies in babble of other speakers, since
+the noise that training adds (MoME §4.1) must be there before the encoder. `none` for the mouths or
+for an encoder leaves that stream out.
+
+The set is split by utterance in --num_jobs processes; the numbers do not depend on how many. On a
+cluster, run `--job 1/8` ... `--job 8/8` anywhere, then `--merge --num_jobs 8`.
+"""
+
+import argparse
+import functools
+import json
+import logging
+import shutil
+import subprocess
+import sys
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from mome import stamp
+from mome.bin import run
+
+FORMAT = 1
+FRAME = 320  # samples in an audio frame
+VIDEO_FRAME = 640  # samples in a picture, 25 a second
+MAX_APART = 2  # pictures that the lengths of audio and video may differ by
+CACHED = 2000  # waveforms that a job remembers, for babble
+log = logging.getLogger(__name__)
+
+
+def main(argv: list[str] | None = None) -> None:
+    args = parse(argv)
+    inputs = describe(args)
+    if stamp.fresh(args.feats_dir, inputs):
+        log.info("%s is up to date", args.feats_dir)
+        return
+    if args.job:
+        extract(args, *args.job, inputs)
+        return
+    stamp.clear(args.feats_dir)
+    start = time.monotonic()
+    if not args.merge:
+        remove_other_jobs(args.feats_dir, args.num_jobs)
+        start_jobs(args, sys.argv[1:] if argv is None else argv, inputs)
+    seconds = merge(args, inputs)
+    took = time.monotonic() - start
+    log.info(
+        "%s: %.0f s of media in %.0f s (%.0f x)", args.feats_dir, seconds, took, seconds / took
+    )
+    stamp.write(args.feats_dir, inputs)
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="mome.bin.extract_features",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("data_dir", type=Path)
+    add("mouths_dir", type=or_none, help="folder with mouths.scp, or none")
+    add("feats_dir", type=Path)
+    add("--audio_encoder", type=or_none, required=True, help="folder or hub id of Whisper, or none")
+    add("--video_encoder", type=or_none, required=True, help="folder of AV-HuBERT, or none")
+    add(
+        "--pad_to_30s", action="store_true", help="silence up to 30 s after each clip, as the paper"
+    )
+    add("--num_noisy_copies", type=int, default=0, help="copies of the audio in noise")
+    add("--noise", choices=["babble"], default="babble")
+    add("--noise_data", type=Path, help="data directory of the voices; default: DATA_DIR")
+    add("--num_voices", type=int, default=30, help="utterances of other speakers in the babble")
+    add("--noisy_snrs", type=float, nargs="+", default=[-5, 0, 5, 10, 15, 20], help="dB")
+    add("--seed", type=int, default=1, help="of the noise")
+    add("--device", help="cpu, cuda, ...; default: a GPU when there is one")
+    add("--num_jobs", type=int, default=1, help="processes")
+    add("--job", type=job, help="only this one, as i/n; writes FEATS_DIR/jobs/<i>of<n>")
+    add("--merge", action="store_true", help="only join what --num_jobs jobs have written")
+    args = parser.parse_args(argv)
+    if bool(args.mouths_dir) != bool(args.video_encoder):
+        parser.error("MOUTHS_DIR and --video_encoder must both be given, or both be none")
+    if not args.audio_encoder and (not args.video_encoder or args.num_noisy_copies):
+        parser.error("--audio_encoder none leaves nothing to do, or nothing to add noise to")
+    if args.num_jobs < 1 or args.num_noisy_copies < 0 or args.num_voices < 1:
+        parser.error("--num_jobs, --num_voices and --num_noisy_copies must not be negative or 0")
+    args.noise_data = args.noise_data or args.data_dir
+    return args
+
+
+def or_none(text: str) -> str | None:
+    return None if text == "none" else text
+
+
+def job(text: str) -> tuple[int, int]:
+    index, _, total = text.partition("/")
+    if not (index.isdigit() and total.isdigit() and 1 <= int(index) <= int(total)):
+        raise argparse.ArgumentTypeError(f"'{text}' is not i/n with 1 <= i <= n")
+    return int(index), int(total)
+
+
+def describe(args: argparse.Namespace) -> dict:
+    """What the features depend on, for the stamp."""
+    how = {
+        "job",
+        "merge",
+        "num_jobs",
+        "device",
+        "data_dir",
+        "mouths_dir",
+        "feats_dir",
+        "noise_data",
+    }
+    if not args.num_noisy_copies:
+        how |= {"noise", "num_voices", "noisy_snrs", "seed"}
+    files = [args.data_dir, args.data_dir / stamp.NAME]
+    if args.mouths_dir:
+        files += [Path(args.mouths_dir, n) for n in ("mouths.scp", "skipped.txt", stamp.NAME)]
+    if args.num_noisy_copies:
+        files += [args.noise_data / "wav.scp", args.noise_data / stamp.NAME]
+    files += [Path(x) for x in (args.audio_encoder, args.video_encoder) if x]
+    options = {k: v for k, v in vars(args).items() if k not in how}
+    return {"format": FORMAT, **options, "files": {str(f): stamp.digest(f) for f in files}}
+
+
+# ---- jobs ---------------------------------------------------------------------------------------
+
+
+def job_dir(feats_dir: Path, index: int, total: int) -> Path:
+    return feats_dir / "jobs" / f"{index}of{total}"
+
+
+def remove_other_jobs(feats_dir: Path, total: int) -> None:
+    for folder in (feats_dir / "jobs").glob("*of*"):
+        if not folder.name.endswith(f"of{total}"):
+            shutil.rmtree(folder)
+
+
+def start_jobs(args: argparse.Namespace, argv: list[str], inputs: dict) -> None:
+    """Run all jobs, each in a process of its own when there are several."""
+    total = args.num_jobs
+    if total == 1:
+        extract(args, 1, 1, inputs)
+        return
+    command = [sys.executable, "-m", "mome.bin.extract_features", *argv]
+    jobs = [subprocess.Popen([*command, "--job", f"{i + 1}/{total}"]) for i in range(total)]
+    try:
+        failed = [i + 1 for i, process in enumerate(jobs) if process.wait()]
+    finally:
+        for process in jobs:
+            process.terminate()
+    if failed:
+        raise ValueError(f"job {failed[0]}/{total} for {args.feats_dir} failed: its error is above")
+
+
+def extract(args: argparse.Namespace, index: int, total: int, inputs: dict) -> None:
+    """Encode every `total`-th utterance, from number `index` on, into the folder of this job."""
+    folder = job_dir(args.feats_dir, index, total)
+    if stamp.fresh(folder, inputs):
+        log.info("%s is up to date", folder)
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+    import torch
+
+    from mome import ark, datadir, encoders, video
+
+    torch.set_num_threads(1)  # more jobs are faster than more threads, and give the same numbers
+    data = datadir.read(args.data_dir)
+    utterances, skipped = croppable(args, data)
+    utterances = utterances[index - 1 :: total]
+    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
+    if device == "cuda":
+        device = f"cuda:{(index - 1) % torch.cuda.device_count()}"
+
+    def encode(encoder, what: str, clips: Iterator) -> Iterator[tuple[str, np.ndarray]]:
+        bar = dict(desc=f"{args.feats_dir.name} {what} {index}/{total}", position=index - 1)
+        for utterance, clip in progress(clips, len(utterances) - len(apart), **bar):
+            yield utterance, encoder([clip])[0].cpu().numpy()
+
+    apart: dict[str, str] = {}
+    counts, info = {}, {"pad_to_30s": args.pad_to_30s, "num_noisy_copies": args.num_noisy_copies}
+    if args.video_encoder:
+        encoder = encoders.load_video_encoder(args.video_encoder, device)
+        info |= {f"video_{k}": v for k, v in about(encoder).items()}
+        paths = datadir.read_table(Path(args.mouths_dir, "mouths.scp"))
+
+        def mouths() -> Iterator[tuple[str, np.ndarray]]:
+            for utterance in utterances:
+                mouth = video.read_mouth(paths[utterance])
+                if reason := lengths_differ(data.wav[utterance], len(mouth)):
+                    apart[utterance] = reason
+                else:
+                    yield utterance, mouth
+
+        counts["video"] = ark.write_ark(folder / "video.scp", encode(encoder, "video", mouths()))
+    kept = [u for u in utterances if u not in apart]
+    if args.audio_encoder:
+        encoder = encoders.load_audio_encoder(args.audio_encoder, device, args.pad_to_30s)
+        info |= {f"audio_{k}": v for k, v in about(encoder).items()}
+        clean = ((u, waveform(data.wav[u])) for u in kept)
+        counts["audio"] = ark.write_ark(folder / "audio.scp", encode(encoder, "audio", clean))
+        for n in range(1, args.num_noisy_copies + 1):
+            lines = ["utterance\tsnr\tvoices"]
+            noisy = noisy_copies(args, data, kept, n, lines)
+            ark.write_ark(folder / f"audio_noisy{n}.scp", encode(encoder, f"noisy {n}", noisy))
+            (folder / f"noisy{n}.tsv").write_text("\n".join(lines) + "\n")
+    table = {"counts": counts, "skipped": skipped | apart, "info": info, "total": len(data.text)}
+    (folder / "job.json").write_text(json.dumps(table))
+    stamp.write(folder, inputs)
+
+
+def progress(clips: Iterator, total: int, **bar) -> Iterator:
+    from tqdm import tqdm
+
+    return tqdm(clips, total=total, unit="clip", leave=False, disable=None, **bar)
+
+
+def about(encoder) -> dict:
+    """What feats.json tells of an encoder."""
+    return {"encoder": encoder.name, "dim": encoder.dim, "sha256": encoder.sha256}
+
+
+def croppable(args: argparse.Namespace, data) -> tuple[list[str], dict[str, str]]:
+    """Utterances that have what the features need, and the reasons of those that were skipped.
+
+    Raises ValueError for one that the crops neither have nor list as skipped.
+    """
+    from mome import datadir
+
+    if not args.mouths_dir:
+        return data.utterances, {}
+    have = datadir.read_table(Path(args.mouths_dir, "mouths.scp"))
+    skipped = {u: r for u, r in datadir.read_skipped(args.mouths_dir).items() if u in data.text}
+    utterances = [u for u in data.utterances if u in have]
+    if lost := [u for u in data.utterances if u not in have and u not in skipped]:
+        raise ValueError(
+            f"{args.mouths_dir}/mouths.scp lacks {len(lost)} of {len(data.text)} utterances of "
+            f"{args.data_dir}, such as {lost[0]}: run stage 1 again"
+        )
+    return utterances, {u: r for u, r in skipped.items() if u not in have}
+
+
+def lengths_differ(wav_path: str, num_pictures: int) -> str | None:
+    """Why a clip whose audio and video are not equally long is left out, or None."""
+    import soundfile
+
+    audio = soundfile.info(wav_path).frames / VIDEO_FRAME
+    if abs(audio - num_pictures) <= MAX_APART:
+        return None
+    return f"its audio lasts {audio / 25:.2f} s, its video {num_pictures / 25:.2f} s"
+
+
+@functools.lru_cache(CACHED)
+def waveform(path: str) -> np.ndarray:
+    from mome import audio
+
+    return audio.read(path)
+
+
+def noisy_copies(args: argparse.Namespace, data, utterances: list[str], n: int, lines: list[str]):
+    """Copy `n` of each utterance in babble; appends a line a copy to `lines`.
+
+    Voices and SNR depend on the seed, the utterance and n alone, not on the job.
+    """
+    from mome import datadir, noise
+
+    voices = datadir.read(args.noise_data)
+    for utterance in utterances:
+        rng = np.random.default_rng([args.seed, zlib.crc32(utterance.encode()), n])
+        speaker = data.utt2spk[utterance]
+        others = [u for u in voices.utterances if voices.utt2spk[u] != speaker]
+        if not others:
+            raise ValueError(f"{args.noise_data} has no other speaker than {speaker} for babble")
+        chosen = rng.choice(others, min(args.num_voices, len(others)), replace=False)
+        snr = float(rng.choice(args.noisy_snrs))
+        speech = waveform(data.wav[utterance])
+        babble = noise.make_babble([waveform(voices.wav[u]) for u in chosen], len(speech), rng)
+        lines.append(f"{utterance}\t{snr:g}\t{','.join(chosen)}")
+        yield utterance, noise.add_noise(speech, babble, snr)
+
+
+# ---- merge --------------------------------------------------------------------------------------
+
+
+def merge(args: argparse.Namespace, inputs: dict) -> float:
+    """Join the jobs' tables in FEATS_DIR; seconds of media in them. Raises ValueError.
+
+    A job that is missing, or that was run with other options, is an error; so are too many
+    utterances left out (datadir.check_skipped).
+    """
+    from mome import ark, datadir
+
+    folders = [job_dir(args.feats_dir, i + 1, args.num_jobs) for i in range(args.num_jobs)]
+    for i, folder in enumerate(folders):
+        if not stamp.fresh(folder, inputs):
+            changed = ", ".join(stamp.changed(folder, inputs))
+            raise ValueError(
+                f"{folder} is not the result of this command (differs in: {changed}): run it with "
+                f"--job {i + 1}/{args.num_jobs}"
+            )
+    tables = [json.loads((folder / "job.json").read_text()) for folder in folders]
+    skipped = {u: reason for table in tables for u, reason in table["skipped"].items()}
+    where = datadir.write_skipped(args.feats_dir, skipped)
+    if skipped:
+        log.info("%d of %d left out: %s", len(skipped), tables[0]["total"], where)
+    datadir.check_skipped(skipped, tables[0]["total"], datadir.is_test(args.feats_dir), where)
+
+    for old in [*args.feats_dir.glob("*.scp"), *args.feats_dir.glob("noisy*.tsv")]:
+        old.unlink()
+    for scp in sorted(folders[0].glob("*.scp")):
+        ark.merge([folder / scp.name for folder in folders], args.feats_dir / scp.name)
+    for tsv in sorted(folders[0].glob("*.tsv")):
+        head, *_ = tsv.read_text().splitlines()
+        lines = [x for f in folders for x in (f / tsv.name).read_text().splitlines()[1:]]
+        write_lines(args.feats_dir / tsv.name, [head, *datadir.sort(lines)])
+    data = datadir.read(args.data_dir)
+    counts = {
+        stream: {u: n for table in tables for u, n in table["counts"].get(stream, {}).items()}
+        for stream in ("audio", "video")
+    }
+    kept = datadir.sort(counts["audio"] or counts["video"])
+    write_lines(args.feats_dir / "text", [f"{u} {data.text[u]}" for u in kept])
+    for stream, name in (("audio", "utt2num_frames"), ("video", "utt2num_video_frames")):
+        (args.feats_dir / name).unlink(missing_ok=True)
+        if counts[stream]:
+            write_lines(args.feats_dir / name, [f"{u} {counts[stream][u]}" for u in kept])
+    write_lines(args.feats_dir / "feats.json", [json.dumps(tables[0]["info"], indent=1)])
+    return sum(data.utt2dur[u] for u in kept) * (1 + args.num_noisy_copies)
+
+
+def write_lines(path: Path, lines: list[str]) -> None:
+    beside = path.with_name(f".{path.name}.tmp")
+    beside.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    beside.replace(path)
+
+
+if __name__ == "__main__":
+    run(main)
