@@ -1,0 +1,252 @@
+"""A drawn mouth: lips, teeth and tongue, from the ten controls of `visemes.Mouth`.
+
+Lengths are in units of the face, 1/224 of the picture's side. x goes right, y down.
+
+Shape key
+    H W  a patch around the mouth, SCALE times finer than the picture
+"""
+
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+
+from mome.synthesis.visemes import Mouth
+
+SCALE = 3  # pixels of the patch in a pixel of the picture
+SUBPIXEL = 3  # binary digits after the point in polygons
+OPENING = 17.0  # between wide open lips
+DROP = 9.0  # of the chin when the jaw is down
+ABOVE, BELOW, BESIDE = 18, 32, 36  # reach of the patch around the middle of the lips
+
+SHADOW = 3.0  # softness of the shadow that pushed lips throw
+
+DARK = np.array([34, 12, 14], np.float32)  # inside the mouth
+TONGUE = np.array([186, 88, 90], np.float32)
+TONGUE_BACK = np.array([138, 56, 60], np.float32)
+
+
+@dataclass(frozen=True)
+class MouthLook:
+    """A speaker's mouth: half its width, thickness of the lips, colours (RGB)."""
+
+    width: float
+    upper_lip: float
+    lower_lip: float
+    lip: np.ndarray
+    teeth: np.ndarray
+    tooth: float  # width of a tooth
+
+
+@cache
+def spline_matrix(num_points: int, closed: bool, steps: int = 10) -> np.ndarray:
+    """Catmull-Rom: curve = matrix (steps * segments, num_points) @ points."""
+    t = np.linspace(0, 1, steps, endpoint=False)
+    basis = 0.5 * np.stack(
+        [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2], 1
+    )
+    segments = num_points if closed else num_points - 1
+    matrix = np.zeros((segments * steps, num_points))
+    for i in range(segments):
+        for j in range(4):
+            k = i - 1 + j
+            k = k % num_points if closed else min(max(k, 0), num_points - 1)
+            matrix[i * steps : (i + 1) * steps, k] += basis[:, j]
+    if not closed:
+        matrix = np.vstack([matrix, np.eye(num_points)[-1]])
+    return matrix
+
+
+def spline(points, closed: bool = False) -> np.ndarray:
+    """A smooth curve through points (N, 2)."""
+    points = np.asarray(points, float)
+    return spline_matrix(len(points), closed) @ points
+
+
+class Patch:
+    """A finer piece of the picture with its corner at (left, top), drawn on with soft masks."""
+
+    def __init__(self, left: int, top: int, width: int, height: int, colour: np.ndarray):
+        self.left, self.top = left, top
+        self.shape = (height * SCALE, width * SCALE)
+        self.y_H1 = ((np.arange(self.shape[0], dtype=np.float32) + 0.5) / SCALE + top)[:, None]
+        self.x_1W = ((np.arange(self.shape[1], dtype=np.float32) + 0.5) / SCALE + left)[None]
+        self.planes = [np.full(self.shape, level, np.float32) for level in colour]  # R, G, B
+
+    def polygon(self, points: np.ndarray, soft: float = 0.0) -> np.ndarray:
+        """Mask (H, W), 0 to 1, of a polygon; its edge is `soft` units wide."""
+        mask = np.zeros(self.shape, np.uint8)
+        points = (points - (self.left, self.top)) * SCALE - 0.5
+        points = np.round(points * (1 << SUBPIXEL)).astype(np.int32)
+        cv2.fillPoly(mask, [points], 255, cv2.LINE_AA, SUBPIXEL)
+        if soft:
+            mask = cv2.GaussianBlur(mask, (0, 0), soft * SCALE)
+        return mask.astype(np.float32) / 255
+
+    def ellipse(self, x: float, y: float, x_radius: float, y_radius: float, soft: float):
+        """Mask (H, W) of an ellipse."""
+        angles = np.linspace(0, 2 * np.pi, 40)
+        points = np.stack([x + x_radius * np.cos(angles), y + y_radius * np.sin(angles)], 1)
+        return self.polygon(points, soft)
+
+    def paint(self, mask: np.ndarray, colour: np.ndarray) -> None:
+        """Lay a colour over what is there, as far as the mask says."""
+        for plane, level in zip(self.planes, colour, strict=True):  # one by one: contiguous, fast
+            plane += mask * (np.float32(level) - plane)
+
+
+@dataclass(frozen=True)
+class Lips:
+    """Where lips are: heights of inner edges and corners, half widths, thicknesses."""
+
+    top: float
+    bottom: float
+    corner: float
+    width: float
+    inner_width: float
+    upper: float
+    lower: float
+
+    @property
+    def gap(self) -> float:
+        return self.bottom - self.top
+
+
+def place_lips(look: MouthLook, mouth: Mouth, y: float) -> Lips:
+    """The lips around height `y`, for these controls."""
+    spread, pursed = max(mouth.wide, 0), max(-mouth.wide, 0)
+    width = look.width * (1 + 0.22 * spread - 0.26 * pursed - 0.1 * mouth.round - 0.06 * mouth.jaw)
+    gap, drop = OPENING * mouth.open, DROP * mouth.jaw
+    top = y - 0.28 * gap + 0.2 * drop
+    bottom = y + 0.72 * gap + (0.45 * drop if mouth.open > 0.02 else 0) + 1.3 * mouth.tuck
+    bottom = max(bottom, top)
+    thicker = (1 + 0.4 * mouth.round) * (1 - 0.12 * spread)
+    return Lips(
+        top=top,
+        bottom=bottom,
+        corner=y + 0.35 * (bottom - top) + 0.15 * drop,
+        width=width,
+        inner_width=width * (0.94 - 0.22 * mouth.round),
+        upper=look.upper_lip * thicker * (1 - 0.55 * mouth.press),
+        lower=look.lower_lip * thicker * (1 - 0.5 * mouth.press) * (1 - 0.65 * mouth.tuck),
+    )
+
+
+def draw(
+    picture: np.ndarray, look: MouthLook, mouth: Mouth, x: float, y: float, skin: np.ndarray
+) -> None:
+    """Draw a mouth with its middle at (x, y) into a picture (H, W, 3), uint8, in place."""
+    lips = place_lips(look, mouth, y)
+    left, top = int(x) - BESIDE, int(y) - ABOVE
+    patch = Patch(left, top, 2 * BESIDE, ABOVE + BELOW, skin)
+    outer, upper_edge, lower_edge = edges(lips, x)
+    lip_mask = patch.polygon(outer, soft=0.5)
+    alpha = lip_mask
+    if mouth.round > 0.1:  # lips pushed forward throw a shadow
+        shadow = blur_far(lip_mask, SHADOW)
+        patch.paint(np.ones_like(shadow), skin * 0.5)
+        alpha = np.maximum(lip_mask, shadow * 0.55 * mouth.round)
+    patch.paint(lip_mask, look.lip)
+    shade_lips(patch, look, mouth, lips, lip_mask, x)
+    if lips.gap > 0.8:
+        inside = patch.polygon(np.concatenate([upper_edge, lower_edge[::-1]]), soft=0.25)
+        draw_inside(patch, look, mouth, lips, inside, x)
+    else:
+        thick = np.array([0, 0.5 + 0.4 * mouth.press])
+        line = np.concatenate([upper_edge, (lower_edge + thick)[::-1]])
+        patch.paint(0.85 * patch.polygon(line, soft=0.3), look.lip * 0.35)
+    lay(picture, patch, alpha)
+
+
+def edges(lips: Lips, x: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Outline of both lips, inner edge of the upper and of the lower one, left to right."""
+    corner, w = lips.corner, lips.inner_width
+
+    def curve(*points):
+        return spline([[x + dx, y] for dx, y in points])
+
+    shoulder = lips.top + 0.25 * (corner - lips.top)
+    upper = curve((-w, corner), (-0.53 * w, shoulder), (0, lips.top + 0.4), (0.53 * w, shoulder),
+                  (w, corner))  # fmt: skip
+    shoulder = lips.bottom - 0.22 * (lips.bottom - corner)
+    lower = curve((-w, corner), (-0.53 * w, shoulder), (0, lips.bottom), (0.53 * w, shoulder),
+                  (w, corner))  # fmt: skip
+    w, peak, side = lips.width, lips.top - 1.12 * lips.upper, lips.top - 0.72 * lips.upper
+    outer_upper = curve(
+        (-w, corner), (-0.55 * w, side), (-0.16 * w, peak), (0, lips.top - 0.88 * lips.upper),
+        (0.16 * w, peak), (0.55 * w, side), (w, corner),
+    )  # fmt: skip
+    side, lowest = lips.bottom + 0.72 * lips.lower, lips.bottom + 1.1 * lips.lower
+    outer_lower = curve((-w, corner), (-0.55 * w, side), (0, lowest), (0.55 * w, side), (w, corner))
+    return np.concatenate([outer_upper, outer_lower[::-1]]), upper, lower
+
+
+def shade_lips(
+    patch: Patch, look: MouthLook, mouth: Mouth, lips: Lips, lip_mask: np.ndarray, x: float
+) -> None:
+    """Light on the lower lip, stronger the more the lips stand out; the upper lip in the shade."""
+    light = np.exp(
+        -(((patch.y_H1 - lips.bottom - 0.45 * lips.lower) / (0.28 * lips.lower + 0.3)) ** 2)
+    )
+    across = np.exp(-(((patch.x_1W - x) / (0.6 * lips.width)) ** 2))
+    strength = (0.25 + 0.2 * mouth.round) * (1 - 0.5 * mouth.press)
+    patch.paint(light * across * lip_mask * strength, np.minimum(look.lip * 1.4, 255))
+    shade = np.exp(-(((patch.y_H1 - lips.top + 0.1 * lips.upper) / (0.5 * lips.upper + 0.3)) ** 2))
+    patch.paint(shade * lip_mask * 0.24, look.lip * 0.55)
+
+
+def draw_inside(
+    patch: Patch, look: MouthLook, mouth: Mouth, lips: Lips, inside: np.ndarray, x: float
+) -> None:
+    """What open lips show, from the back to the front: the dark, the tongue, the teeth, its tip."""
+    gap, w = lips.gap, lips.inner_width
+    patch.paint(inside, DARK)
+    if mouth.back > 0.05:
+        height = gap * (0.15 + 0.5 * mouth.back)
+        hump = patch.ellipse(x, lips.bottom, 0.75 * w, height, soft=0.6)
+        patch.paint(hump * inside * min(1, 2 * mouth.back), TONGUE_BACK)
+    if mouth.tip > 0.05:
+        top = lips.bottom - gap * (0.18 + 0.5 * mouth.tip)
+        tongue = patch.ellipse(x, top + 0.62 * gap, 0.58 * w, 0.62 * gap, soft=0.4)
+        patch.paint(tongue * inside, TONGUE)
+    draw_teeth(patch, look, mouth, lips, inside, x)
+    if mouth.tip > 0.6:  # in front of the teeth: /l/ against them, /th/ between them
+        tip = patch.ellipse(x, lips.top + 0.62 * gap, 0.42 * w, 0.36 * gap, soft=0.3)
+        patch.paint(tip * inside * min(1, (mouth.tip - 0.6) / 0.3), TONGUE * 1.06)
+
+
+def draw_teeth(
+    patch: Patch, look: MouthLook, mouth: Mouth, lips: Lips, inside: np.ndarray, x: float
+) -> None:
+    """Two rows of teeth behind the lips, dimmer towards the corners."""
+    across = np.abs(patch.x_1W - x)
+    dim = np.clip(1.15 - 0.5 * across / lips.inner_width, 0, 1)
+    between = 1 - 0.3 * (np.abs((across / look.tooth) % 1 - 0.5) > 0.42)
+    if mouth.upper > 0.05:
+        height = min(0.9 * lips.gap, 1.2 + 4.4 * mouth.upper)
+        arch = 0.25 * (lips.corner - lips.top) * across / lips.width
+        row = np.clip((lips.top + height + arch - patch.y_H1) / 0.5 + 0.5, 0, 1)
+        patch.paint(inside * row * dim * between * 0.95, look.teeth)
+    if mouth.lower > 0.05:
+        height = min(0.45 * lips.gap, 0.6 + 3.0 * mouth.lower)
+        row = np.clip((patch.y_H1 - lips.bottom + height) / 0.5 + 0.5, 0, 1)
+        patch.paint(inside * row * dim * between * 0.85, look.teeth * 0.9)
+
+
+def blur_far(mask: np.ndarray, size: float) -> np.ndarray:
+    """Blur by `size` units, at the scale of the picture, where it is cheap."""
+    height, width = mask.shape
+    small = cv2.resize(mask, (width // SCALE, height // SCALE), interpolation=cv2.INTER_AREA)
+    return cv2.resize(cv2.GaussianBlur(small, (0, 0), size), (width, height))
+
+
+def lay(picture: np.ndarray, patch: Patch, alpha: np.ndarray) -> None:
+    """Reduce a patch to the picture's pixels and lay it there."""
+    height, width = patch.shape[0] // SCALE, patch.shape[1] // SCALE
+    fine = cv2.merge(patch.planes)
+    small = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
+    alpha = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_AREA)[..., None]
+    here = picture[patch.top : patch.top + height, patch.left : patch.left + width]
+    there = here + alpha * (small - here)
+    here[:] = np.clip(there + 0.5, 0, 255).astype(np.uint8)
