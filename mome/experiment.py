@@ -1,4 +1,4 @@
-"""An experiment folder and its books: what it was made from, what was measured, what was left out."""
+"""An experiment folder and its books: what it was made from, measured and left out."""
 
 import json
 import logging

@@ -71,7 +71,7 @@ def train(engine, data: FeatureDataset, sampler: Sampler, cfg: TrainConfig, run:
             engine.step()
             run.note(stats, weight.item())
         run.step = step + 1
-        run.log_step(lr, tokens, float(engine.get_global_grad_norm() or 0.0))
+        run.log_step(lr, tokens, engine.get_global_grad_norm())
         if run.step % cfg.valid_every == 0 or run.step == cfg.num_steps:
             run.validate(engine)
         if run.step % cfg.save_every == 0 or run.step == cfg.num_steps:
@@ -116,23 +116,26 @@ class Run:
         """Keep what a batch measured until its step is done."""
         self.noted.append(({k: v.item() for k, v in stats.items()}, weight))
 
-    def log_step(self, lr: float, tokens: float, grad_norm: float) -> None:
+    def log_step(self, lr: float, tokens: float, grad_norm: float | None) -> None:
         """Write a step to metrics.jsonl, and a progress line every `LOG_EVERY` steps."""
         stats = mean_over_devices(self.noted)
         self.noted = []
         self.tokens += tokens
         if self.rank:
             return
-        self.round.register(stats | {"lr": lr, "grad_norm": grad_norm}, weight=tokens)
+        stats["lr"] = lr
+        if grad_norm is not None:  # DeepSpeed keeps none in float32 without ZeRO
+            stats["grad_norm"] = float(grad_norm)
+        self.round.register(stats, weight=tokens)
         self.round.next()
         spent, steps = time.monotonic() - self.start_time, self.step - self.start_step
-        self._write({"step": self.step, **stats, "lr": lr, "grad_norm": grad_norm})
+        self._write({"step": self.step, **stats})
         if self.step % LOG_EVERY == 0:
             left = spent / steps * (self.cfg.train.num_steps - self.step)
             loss = mean_of(self.round, "loss", LOG_EVERY)
             log.info(
                 f"step {self.step}/{self.cfg.train.num_steps}: loss {loss:.3f}"
-                f" (text alone {self.floor:.2f}), gradient {grad_norm:.2f}, lr {lr:.1e},"
+                f" (text alone {self.floor:.2f}), lr {lr:.1e},"
                 f" {self.tokens / spent:.0f} text tokens/s, {clock(left)} left"
             )
             self.round.tensorboard_add_scalar(self.board, start=-LOG_EVERY)
@@ -233,6 +236,7 @@ def warm_up(model: MoMEModel, data: FeatureDataset, cfg: TrainConfig, device) ->
                 f"projector warm-up {step + 1}/{warmup.num_steps}: CTC loss {mean:.3f},"
                 f" {clock(left)} left"
             )
+    optimizer.zero_grad()  # the engine would add what is left here to its first step
 
 
 @contextlib.contextmanager

@@ -15,30 +15,15 @@ import pytest
 from mome import ark
 from mome.bin import make_baby
 
-WORDS = [
-    "the",
-    "boat",
-    "found",
-    "my",
-    "river",
-    "and",
-    "we",
-    "liked",
-    "his",
-    "old",
-    "market",
-    "today",
-    "before",
-    "they",
-    "moved",
-]
+WORDS = """the boat found my river and we liked his old market today before""".split()  # noqa: SIM905
 
 CONFIG = """
 model: {llm: baby/baby-llm, attention: eager, projector_dim: 8, projector_norm: true,
         num_routed: 5, num_active: 2, expert_dim: 3}
 train: {num_steps: 12, lr: 1e-2, lr_warmup_steps: 2, max_frames: 120, accumulation: 2,
         scales_per_step: 1, audio_dropout: 0.3, valid_every: 4, save_every: 4,
-        keep_checkpoints: 2, deepspeed: zero.json, warmup: {num_steps: 5, batch_size: 4, weight: 0.2}}
+        keep_checkpoints: 2, deepspeed: zero.json,
+        warmup: {num_steps: 5, batch_size: 4, weight: 0.2}}
 """
 
 
@@ -153,7 +138,7 @@ def test_two_processes_train_as_one_with_twice_the_batches(recipe, zero):
 
 def test_without_the_launcher_it_says_how_to_start(recipe):
     done = subprocess.run(
-        [sys.executable, "-m", "mome.bin.train", *command("exp/x")[6:]],
+        [sys.executable, "-m", *command("exp/x")[6:]],
         cwd=recipe,
         env={k: v for k, v in environment().items() if k != "RANK"},
         capture_output=True,
