@@ -1,0 +1,98 @@
+"""The mini recipe as a user runs it: options, and all stages at the smallest size."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+RECIPE = Path(__file__).parents[2] / "egs/mini/avsr1"
+SETS = ["test", "test_babble_5", "test_babble_0", "test_babble_-5"]
+SCALES = ["a4_v2", "a4_v5", "a16_v2", "a16_v5"]
+
+
+def run(*options: str, **more) -> subprocess.CompletedProcess:
+    environment = {
+        **os.environ,
+        "MOME_ENV": "none",
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+    }
+    return subprocess.run(
+        [RECIPE / "run.sh", *options],
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        **more,
+    )
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--stge", "3"], "no setting called '--stge'; did you mean --stage?"),
+        (["--stop-stge", "3"], "no setting called '--stop-stge'; did you mean --stop_stage?"),
+        (["--home", "x"], "no setting called '--home'"),
+        (["3"], "'3' is not an option"),
+        (["--stage"], "--stage needs a value"),
+        (["--stage", "--stop-stage", "5"], "--stage needs a value"),
+        (["--stage", "two"], "--stage and --stop-stage are numbers"),
+        (["--train_config", "conf/none.yaml"], "no configuration conf/none.yaml; there are:"),
+    ],
+)
+def test_a_wrong_option_ends_with_status_2_and_is_named(options, message):
+    done = run(*options, timeout=60)
+    assert done.returncode == 2
+    assert message in done.stderr
+
+
+def test_help_lists_the_settings():
+    done = run("--help", timeout=60)
+    assert done.returncode == 0
+    for name in ("stage", "stop_stage", "train_config", "ngpu", "layout", "video_checks"):
+        assert f"--{name} " in done.stdout
+
+
+def test_nano_runs_through_all_stages_and_a_second_run_redoes_nothing(tmp_path):
+    options = ["--train-config", "conf/train_nano.yaml", "--work_dir", str(tmp_path)]
+    done = run(*options, timeout=1200)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-6000:]
+
+    for name in ("train", "valid", *SETS):
+        for table in ("wav.scp", "video.scp", "text", "utt2spk", "spk2utt", "utt2dur"):
+            assert (tmp_path / "data" / name / table).stat().st_size
+        for table in ("audio.scp", "video.scp", "text", "utt2num_frames"):
+            assert (tmp_path / "dump/feats" / name / table).stat().st_size
+    exp = tmp_path / "exp/train_nano"
+    for part in ("config.yaml", "train.log", "tensorboard", "checkpoints", "best"):
+        assert (exp / part).exists()
+    for scale in SCALES:
+        for name in [*SETS, "test_zeroed_video", "test_other_video"]:
+            score = exp / f"decode_{scale}" / name / "score_wer"
+            assert {p.name for p in score.iterdir()} >= {"ref.trn", "hyp.trn", "result.txt"}
+    results = (tmp_path / "RESULTS.md").read_text()
+    assert "|dataset|Snt|Wrd|Corr|Sub|Del|Ins|Err|S.Err|" in results.replace(" ", "")
+    assert "decode_a16_v5/test_babble_-5" in results
+    assert "RESULTS.md" in done.stdout.splitlines()[-1] + done.stdout.splitlines()[-2]
+
+    def made() -> dict[Path, int]:
+        files = [p for p in tmp_path.rglob("*") if p.is_file()]
+        again = {"RESULTS.md", "stage_times.tsv"}  # these say when
+        return {
+            p: p.stat().st_mtime_ns
+            for p in files
+            if p.name not in again and "report" not in p.parts and "score" not in str(p)
+        }
+
+    before = made()
+    done = run(*options, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert {p for p in before if made().get(p) != before[p]} == set()
+
+    done = run(*options, "--stage", "4", "--stop-stage", "4", timeout=300)
+    assert done.returncode == 0
+    done = run(*options, "--stage", "3", "--train_args", "train.rl=1", timeout=300)
+    assert done.returncode != 0
+    assert "no setting called train.rl" in done.stderr + done.stdout
