@@ -19,7 +19,8 @@ def run(*options: str, **more) -> subprocess.CompletedProcess:
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
     }
     return subprocess.run(
-        [RECIPE / "run.sh", *options],
+        ["avsr1/run.sh", *options],  # from another folder, as a user may
+        cwd=RECIPE.parent,
         env=environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,

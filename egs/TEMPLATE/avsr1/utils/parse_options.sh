@@ -2,10 +2,10 @@
 # A setting is a line `name=value` of run.sh or utils/settings.sh; dashes count as underscores.
 # shellcheck shell=bash
 
-_settings() { sed -n '/^[a-z][a-z0-9_]*=/p' utils/settings.sh "$0"; }
+_settings() { sed -n '/^[a-z][a-z0-9_]*=/p' utils/settings.sh run.sh; }
 
 _help() {
-  sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "$0"
+  sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' run.sh
   printf '\nUsage: %s [--stage N] [--stop-stage M] [--any_setting value]\n\nSettings:\n' "$0"
   # A line of run.sh replaces the one of utils/settings.sh.
   _settings | awk -F= '{ if (!($1 in line)) order[n++] = $1; if (!($1 in line) || /#/) text[$1] = $0
