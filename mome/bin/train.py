@@ -344,6 +344,8 @@ def run_training(cfg: Config, args: argparse.Namespace, rank: int, world: int) -
         [valid.ids[u] for u in valid.utterances],
         tokenizer.eos_token_id,
     )
+    if rank == 0:  # for the report
+        (args.exp_dir / "text_floor.json").write_text(json.dumps({"nats_a_token": floor}) + "\n")
     count = sum(p.numel() for p in model.trained().values())
     adapters = sum(p.numel() for n, p in model.trained().items() if ".adapter." in n)
     log.info(
