@@ -36,15 +36,16 @@ def run_sclite(folder: Path) -> tuple[int, int] | None:
     command = sclite_command()
     if command is None:
         return None
-    files = ["-r", str(folder / "ref.trn"), "trn", "-h", str(folder / "hyp.trn"), "trn"]
+    files = ["-r", "ref.trn", "trn", "-h", "hyp.trn", "trn"]
     done = subprocess.run(
         [*command, *files, "-i", "rm", "-s", "-e", "utf-8", "-o", "rsum", "pra", "stdout"],
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
     )
     (folder / "sclite.txt").write_text(done.stdout + done.stderr)
-    total = re.search(r"\| Sum +\| +\d+ +(\d+) \| +\d+ +\d+ +\d+ +\d+ +(\d+)", done.stdout)
+    total = re.search(r"\| *Sum *\| *\d+ +(\d+) *\| *\d+ +\d+ +\d+ +\d+ +(\d+) ", done.stdout)
     if total is None:
         log.warning(f"{folder / 'sclite.txt'}: sclite gave no totals")
         return None
