@@ -13,6 +13,7 @@ Shape key
 
 import argparse
 import logging
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from mome import stamp
-from mome.bin import run
+from mome.bin import run, start_logging
 
 FORMAT = 1
 FRAME_RATE = 25  # pictures a second
@@ -29,15 +30,16 @@ SMALL = {
     "ffn_dim": 768,
     "num_layers": 2,
     "num_heads": 4,
-    "position_kernel": 32,
+    "position_kernel": 16,
     "position_groups": 8,
     "frontend_dim": 16,
     "frontend_stride": 4,
-    "resnet_dims": [16, 32, 48, 64],
+    "resnet_dims": [24, 48, 96],
+    "resnet_blocks": [1, 1, 1],
     "relu": "relu",
     "audio_dim": 0,
-    "dropout": 0.1,
 }
+TOLD = ("ValueError", "FileNotFoundError")  # errors of a process that are told as ours
 log = logging.getLogger(__name__)
 
 
@@ -72,31 +74,58 @@ def main(argv: list[str] | None = None) -> None:
         return
     stamp.clear(args.out_dir)
 
-    import torch
-
-    from mome.avhubert import AVHuBERT, AVHuBERTConfig
-
-    torch.set_num_threads(args.num_threads)
-    config = AVHuBERTConfig.from_file(args.config) if args.config else AVHuBERTConfig(**SMALL)
     check_speakers(args.train_data_dir, args.valid_data_dir)
-    train_clips = read_clips(args.train_data_dir, args.train_mouths_dir)
-    valid_clips = read_clips(args.valid_data_dir, args.valid_mouths_dir)
 
+    import torch.multiprocessing as processes
+
+    from mome.avhubert import AVHuBERTConfig
+
+    config = AVHuBERTConfig.from_file(args.config) if args.config else AVHuBERTConfig(**SMALL)
+    if args.num_jobs == 1:
+        train(0, args, config)
+    else:
+        with tempfile.TemporaryDirectory() as meeting:
+            try:
+                processes.spawn(train, (args, config, f"{meeting}/file"), nprocs=args.num_jobs)
+            except processes.ProcessRaisedException as error:
+                kind, _, message = str(error).strip().splitlines()[-1].partition(": ")
+                raise (ValueError(message) if kind in TOLD else error) from None
+    stamp.write(args.out_dir, inputs)
+
+
+def train(rank: int, args: argparse.Namespace, config, meeting: str | None = None) -> None:
+    """What each of `num_jobs` processes does; several meet at the file `meeting`.
+
+    Each has its own share of the clips; gradients are averaged, so the weights are the same.
+    """
+    import torch
+    import torch.distributed as dist
+
+    from mome.avhubert import AVHuBERT
+
+    torch.set_num_threads(1)  # two processes are faster than two threads
+    if meeting:
+        if rank == 0:
+            start_logging()
+        dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=args.num_jobs)
+    clips = read_clips(args.train_data_dir, args.train_mouths_dir, rank, args.num_jobs)
     torch.manual_seed(args.seed)
     encoder = AVHuBERT(config)
-    classifier = torch.nn.Linear(config.dim, len(phone_classes()))
-    fit(encoder, classifier, train_clips, args)
-    encoder.eval()
-    share = accuracy(encoder, classifier, valid_clips)
-    frames = sum(len(clip.phones) for clip in valid_clips)
-    log.info(
-        "%.1f %% of the phones of %d frames of unseen speakers are right (%s)",
-        100 * share,
-        frames,
-        args.valid_data_dir,
-    )
-    encoder.save(args.out_dir)
-    stamp.write(args.out_dir, inputs)
+    classifier = torch.nn.Linear(encoder.config.dim, len(phone_classes()))
+    fit(encoder, classifier, clips, args, rank)
+    if rank == 0:
+        clips = read_clips(args.valid_data_dir, args.valid_mouths_dir)
+        share = accuracy(encoder.eval(), classifier, clips)
+        log.info(
+            "%.1f %% of the phones of %d frames of unseen speakers are right (%s)",
+            100 * share,
+            sum(len(clip.phones) for clip in clips),
+            args.valid_data_dir,
+        )
+        encoder.save(args.out_dir)
+    if meeting:
+        dist.barrier()
+        dist.destroy_process_group()
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -109,14 +138,21 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         parser.add_argument(name, type=Path)
     parser.add_argument("out_dir", type=Path)
     parser.add_argument("--config", type=Path, help="JSON of AVHuBERTConfig; default: a small one")
-    length = parser.add_mutually_exclusive_group()
-    length.add_argument("--num_steps", type=int, default=1600, help="updates; repeats bit for bit")
-    length.add_argument("--minutes", type=float, help="train that long instead; does not repeat")
-    parser.add_argument("--batch_frames", type=int, default=640, help="frames in an update, about")
+    parser.add_argument("--num_steps", type=int, default=2400, help="updates of the weights")
+    parser.add_argument("--batch_frames", type=int, default=320, help="frames in an update, about")
     parser.add_argument("--learning_rate", type=float, default=2e-3, help="the highest")
-    parser.add_argument("--num_threads", type=int, default=2)
+    parser.add_argument(
+        "--num_jobs",
+        "--num_threads",
+        type=int,
+        default=2,
+        help="processes that share each update; other weights come out with another number",
+    )
     parser.add_argument("--seed", type=int, default=1)
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if min(args.num_steps, args.batch_frames, args.num_jobs) < 1:
+        parser.error("--num_steps, --batch_frames and --num_jobs must be at least 1")
+    return args
 
 
 # ---- data ---------------------------------------------------------------------------------------
@@ -141,8 +177,8 @@ def check_speakers(train_dir: Path, valid_dir: Path) -> None:
         )
 
 
-def read_clips(data_dir: Path, mouths_dir: Path) -> list[Clip]:
-    """Crops and phones of a set, in order of utterance; clips without a crop are left out, told."""
+def read_clips(data_dir: Path, mouths_dir: Path, index: int = 0, step: int = 1) -> list[Clip]:
+    """Crops and phones of every `step`-th utterance; clips without a crop are left out, told."""
     from tqdm import tqdm
 
     from mome import datadir, video
@@ -163,7 +199,7 @@ def read_clips(data_dir: Path, mouths_dir: Path) -> list[Clip]:
         mouth = video.read_mouth(mouths[utterance])
         clips.append(Clip(mouth, frame_phones(Path(phones[utterance]), len(mouth))))
     if not clips:
-        raise ValueError(f"{mouths_dir} has no crop of any clip of {data_dir}: run stage 1")
+        raise ValueError(f"{mouths_dir} has too few crops of {data_dir}: run stage 1")
     return clips
 
 
@@ -231,47 +267,54 @@ def collate(clips: list[Clip], rng: np.random.Generator | None):
 # ---- training -----------------------------------------------------------------------------------
 
 
-def fit(encoder, classifier, clips: list[Clip], args: argparse.Namespace) -> None:
+def fit(encoder, classifier, clips: list[Clip], args: argparse.Namespace, rank: int = 0) -> None:
     """Train encoder and classifier together: cross-entropy of each frame's phone."""
     import torch
     import torch.nn.functional as F
-    from tqdm import tqdm
+    from tqdm import trange
 
     from mome.encoders import fast_dtype
 
-    rng = np.random.default_rng(args.seed)
+    rng = np.random.default_rng([args.seed, rank])
     parameters = [*encoder.parameters(), *classifier.parameters()]
     optimizer = torch.optim.AdamW(
         parameters, lr=0.0, weight_decay=0.05, betas=(0.9, 0.98), fused=True
     )
+    groups = batches(clips, args.batch_frames // args.num_jobs, rng)
     encoder.train()
-    dtype, start, done, loss_mean = fast_dtype("cpu"), time.monotonic(), 0.0, 0.0
-    bar = tqdm(
-        total=None if args.minutes else args.num_steps, desc="train", unit="step", disable=None
-    )
-    for step, group in enumerate(batches(clips, args.batch_frames, rng)):
-        seconds = time.monotonic() - start
-        done = seconds / (60 * args.minutes) if args.minutes else step / args.num_steps
-        if done >= 1:
-            break
-        for param_group in optimizer.param_groups:
-            param_group["lr"] = args.learning_rate * one_cycle(done)
-        video_B1THW, lengths, phones_BT = collate(group, rng)
+    dtype, start, loss_mean = fast_dtype("cpu"), time.monotonic(), 0.0
+    for step in (bar := trange(args.num_steps, unit="step", disable=None if rank == 0 else True)):
+        optimizer.param_groups[0]["lr"] = args.learning_rate * one_cycle(step / args.num_steps)
+        video_B1THW, lengths, phones_BT = collate(next(groups), rng)
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
             logits_BTP = classifier(encoder(video_B1THW, lengths))
         loss = F.cross_entropy(logits_BTP.float().flatten(0, 1), phones_BT.flatten(),
                                ignore_index=-1, label_smoothing=0.05)  # fmt: skip
-        optimizer.zero_grad()
+        optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        average([p.grad for p in parameters], args.num_jobs)
         torch.nn.utils.clip_grad_norm_(parameters, 5.0)
         optimizer.step()
         loss_mean += (loss.item() - loss_mean) / min(step + 1, 50)
-        bar.update()
         bar.set_postfix(loss=f"{loss_mean:.3f}", refresh=False)
-        if step % 200 == 199:
-            log.info("step %d loss %.3f %.0f s", step + 1, loss_mean, time.monotonic() - start)
-    bar.close()
-    log.info("trained %d steps in %.0f s", step, time.monotonic() - start)
+        if rank == 0 and step % 200 == 199:
+            log.info("step %d loss %.3f, %.0f s", step + 1, loss_mean, time.monotonic() - start)
+    average([x for x in encoder.buffers() if x.is_floating_point()], args.num_jobs)
+
+
+def average(tensors: list, num_jobs: int) -> None:
+    """Replace each tensor by its mean over the processes."""
+    import torch
+    import torch.distributed as dist
+
+    if num_jobs == 1:
+        return
+    flat = torch.cat([x.flatten() for x in tensors])
+    dist.all_reduce(flat)
+    for x, part in zip(
+        tensors, flat.div_(num_jobs).split([x.numel() for x in tensors]), strict=True
+    ):
+        x.copy_(part.view_as(x))
 
 
 def one_cycle(done: float) -> float:
