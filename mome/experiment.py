@@ -98,3 +98,23 @@ def clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def engine_config(cfg: Config, base_path: str) -> dict:
+    """DeepSpeed's configuration: ZeRO and communication from its file, the rest from ours."""
+    path = Path(base_path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: train.deepspeed names a DeepSpeed JSON file")
+    engine = json.loads(path.read_text())
+    ours = {
+        "train_micro_batch_size_per_gpu": 1,  # nominal: batches are cut by frames
+        "gradient_accumulation_steps": cfg.train.accumulation,
+        "gradient_clipping": cfg.train.clip,
+        "bf16": {"enabled": cfg.model.llm_dtype == "bfloat16"},
+        "steps_per_print": 10**9,
+        "zero_allow_untested_optimizer": True,
+    }
+    twice = sorted((engine.keys() & ours.keys()) | (engine.keys() & {"optimizer", "scheduler"}))
+    if twice:
+        raise ValueError(f"{path} sets {', '.join(twice)}: the train config sets these")
+    return engine | ours

@@ -26,6 +26,8 @@ from mome.experts import MoME, balance_loss
 from mome.inject import adapters, inject
 from mome.prompt import Prompt, instruction_ids, pad_right
 
+STREAMS = {"asr": ["audio"], "vsr": ["video"], "avsr": ["audio", "video"]}  # of each task
+
 
 class MoMEModel(AbsESPnetModel):
     """A frozen LLM that reads audio and video tokens, following ESPnet's model contract.
@@ -41,7 +43,7 @@ class MoMEModel(AbsESPnetModel):
         super().__init__()
         self.config = config
         self.scales = scales_of(config.task, config.audio_rates, config.video_rates)
-        self.streams = {"asr": ["audio"], "vsr": ["video"], "avsr": ["audio", "video"]}[config.task]
+        self.streams = STREAMS[config.task]
         dim = llm.config.hidden_size
         inject(
             llm,

@@ -30,13 +30,14 @@ from mome.config import Config, TrainConfig
 from mome.dataset import FeatureDataset, Pick, Sampler, plan, to_device
 from mome.experiment import (
     clock,
+    engine_config,
     flatten,
     leave_out_unfit,
     mean_of,
     mean_over_devices,
     open_experiment,
 )
-from mome.model import MoMEModel, load_llm
+from mome.model import STREAMS, MoMEModel, load_llm
 from mome.prompt import text_ids
 
 log = logging.getLogger(__name__)
@@ -111,6 +112,8 @@ class Run:
         self.board = SummaryWriter(str(exp_dir / "tensorboard")) if self.rank == 0 else None
         self.metrics = exp_dir / "metrics.jsonl"
         self.noted: list[tuple[dict, float]] = []
+        if self.rank == 0:
+            (exp_dir / "text_floor.json").write_text(json.dumps({"nats_a_token": floor}) + "\n")
 
     def note(self, stats: dict[str, torch.Tensor], weight: float) -> None:
         """Keep what a batch measured until its step is done."""
@@ -250,26 +253,6 @@ def whole_weights(engine):
         yield trained
 
 
-def engine_config(cfg: Config, base_path: str) -> dict:
-    """DeepSpeed's configuration: ZeRO and communication from its file, the rest from ours."""
-    path = Path(base_path)
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: train.deepspeed names a DeepSpeed JSON file")
-    engine = json.loads(path.read_text())
-    ours = {
-        "train_micro_batch_size_per_gpu": 1,  # nominal: batches are cut by frames
-        "gradient_accumulation_steps": cfg.train.accumulation,
-        "gradient_clipping": cfg.train.clip,
-        "bf16": {"enabled": cfg.model.llm_dtype == "bfloat16"},
-        "steps_per_print": 10**9,
-        "zero_allow_untested_optimizer": True,
-    }
-    twice = sorted((engine.keys() & ours.keys()) | (engine.keys() & {"optimizer", "scheduler"}))
-    if twice:
-        raise ValueError(f"{path} sets {', '.join(twice)}: the train config sets these")
-    return engine | ours
-
-
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--config", required=True, help="YAML file, such as conf/train_nano.yaml")
@@ -320,7 +303,7 @@ def run_training(cfg: Config, args: argparse.Namespace, rank: int, world: int) -
     torch.manual_seed(cfg.train.seed)
     device = torch.device("cuda", args.local_rank) if torch.cuda.is_available() else "cpu"
     llm, tokenizer = load_llm(cfg.model, device)
-    streams = {"asr": ["audio"], "vsr": ["video"], "avsr": ["audio", "video"]}[cfg.model.task]
+    streams = STREAMS[cfg.model.task]
 
     def encode(text: str) -> list[int]:
         return text_ids(tokenizer, text)
@@ -344,8 +327,6 @@ def run_training(cfg: Config, args: argparse.Namespace, rank: int, world: int) -
         [valid.ids[u] for u in valid.utterances],
         tokenizer.eos_token_id,
     )
-    if rank == 0:  # for the report
-        (args.exp_dir / "text_floor.json").write_text(json.dumps({"nats_a_token": floor}) + "\n")
     count = sum(p.numel() for p in model.trained().values())
     adapters = sum(p.numel() for n, p in model.trained().items() if ".adapter." in n)
     log.info(

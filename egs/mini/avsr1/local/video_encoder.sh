@@ -2,5 +2,5 @@
 # trained on the phone of each frame, which the synthesis knows.
 # shellcheck shell=bash disable=SC2154,SC2086
 
-OMP_NUM_THREADS=$(nproc) python -m mome.bin.pretrain_video data/train dump/mouths/train \
-  data/valid dump/mouths/valid "$video_encoder" --num_threads "$(nproc)" $video_options
+python -m mome.bin.pretrain_video data/train dump/mouths/train \
+  data/valid dump/mouths/valid "$video_encoder" --num_jobs "$nj" $video_options
