@@ -2,8 +2,9 @@
 
 Stage 2 of a recipe. Writes FEATS_DIR/{audio,video}.scp (arks lie in FEATS_DIR/jobs), text,
 utt2num_frames (audio, 50 a second), utt2num_video_frames (25), skipped.txt, feats.json; for a
-training set also audio_noisy<n>.scp with noisy<n>.tsv, copies in babble of other speakers, since
-the noise that training adds (MoME §4.1) must be there before the encoder. `none` for the mouths or
+training set also audio_noisy<n>.scp, copies in noise (babble of other speakers), since the noise
+that training adds (MoME §4.1) must be there before the encoder, and noisy<n>.tsv: utterance, SNR
+and what the noise was made of. `none` for the mouths or
 for an encoder leaves that stream out.
 
 The set is split by utterance in --num_jobs processes; the numbers do not depend on how many. On a
@@ -31,7 +32,8 @@ FORMAT = 1
 FRAME = 320  # samples in an audio frame
 VIDEO_FRAME = 640  # samples in a picture, 25 a second
 MAX_APART = 2  # pictures that the lengths of audio and video may differ by
-CACHED = 2000  # waveforms that a job remembers, for babble
+SOUND_FILES = (".wav", ".flac", ".ogg")
+CACHED = 2000  # waveforms that a job remembers, for noise
 log = logging.getLogger(__name__)
 
 
@@ -73,7 +75,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         "--pad_to_30s", action="store_true", help="silence up to 30 s after each clip, as the paper"
     )
     add("--num_noisy_copies", type=int, default=0, help="copies of the audio in noise")
-    add("--noise", choices=["babble"], default="babble")
+    add("--noise", choices=["babble", "speech_shaped", "pink", "white"], default="babble")
+    add("--noise_dir", type=Path, help="noise files of your own, instead of made noise")
     add("--noise_data", type=Path, help="data directory of the voices; default: DATA_DIR")
     add("--num_voices", type=int, default=30, help="utterances of other speakers in the babble")
     add("--noisy_snrs", type=float, nargs="+", default=[-5, 0, 5, 10, 15, 20], help="dB")
@@ -117,7 +120,7 @@ def describe(args: argparse.Namespace) -> dict:
         "noise_data",
     }
     if not args.num_noisy_copies:
-        how |= {"noise", "num_voices", "noisy_snrs", "seed"}
+        how |= {"noise", "noise_dir", "num_voices", "noisy_snrs", "seed"}
     files = [args.data_dir, args.data_dir / stamp.NAME]
     if args.mouths_dir:
         files += [Path(args.mouths_dir, n) for n in ("mouths.scp", "skipped.txt", stamp.NAME)]
@@ -207,7 +210,7 @@ def extract(args: argparse.Namespace, index: int, total: int, inputs: dict) -> N
         clean = ((u, waveform(data.wav[u])) for u in kept)
         counts["audio"] = ark.write_ark(folder / "audio.scp", encode(encoder, "audio", clean))
         for n in range(1, args.num_noisy_copies + 1):
-            lines = ["utterance\tsnr\tvoices"]
+            lines = ["utterance\tsnr\tsource"]
             noisy = noisy_copies(args, data, kept, n, lines)
             ark.write_ark(folder / f"audio_noisy{n}.scp", encode(encoder, f"noisy {n}", noisy))
             (folder / f"noisy{n}.tsv").write_text("\n".join(lines) + "\n")
@@ -265,25 +268,59 @@ def waveform(path: str) -> np.ndarray:
 
 
 def noisy_copies(args: argparse.Namespace, data, utterances: list[str], n: int, lines: list[str]):
-    """Copy `n` of each utterance in babble; appends a line a copy to `lines`.
+    """Copy `n` of each utterance in noise; appends a line a copy to `lines`.
 
-    Voices and SNR depend on the seed, the utterance and n alone, not on the job.
+    Noise and SNR depend on the seed, the utterance and n alone, not on the job.
     """
-    from mome import datadir, noise
+    voices = speakers = files = None
+    if args.noise_dir:
+        files = sorted(p for p in args.noise_dir.rglob("*") if p.suffix.lower() in SOUND_FILES)
+        if not files:
+            raise ValueError(f"{args.noise_dir} holds no sound file ({', '.join(SOUND_FILES)})")
+    else:
+        from mome import datadir
 
-    voices = datadir.read(args.noise_data)
+        voices = datadir.read(args.noise_data)
+        speakers = voices.utt2spk
     for utterance in utterances:
         rng = np.random.default_rng([args.seed, zlib.crc32(utterance.encode()), n])
-        speaker = data.utt2spk[utterance]
-        others = [u for u in voices.utterances if voices.utt2spk[u] != speaker]
-        if not others:
-            raise ValueError(f"{args.noise_data} has no other speaker than {speaker} for babble")
-        chosen = rng.choice(others, min(args.num_voices, len(others)), replace=False)
         snr = float(rng.choice(args.noisy_snrs))
         speech = waveform(data.wav[utterance])
-        babble = noise.make_babble([waveform(voices.wav[u]) for u in chosen], len(speech), rng)
-        lines.append(f"{utterance}\t{snr:g}\t{','.join(chosen)}")
-        yield utterance, noise.add_noise(speech, babble, snr)
+        if files:
+            sound, source = from_file(files, len(speech), rng)
+        else:
+            others = [u for u in voices.utterances if speakers[u] != data.utt2spk[utterance]]
+            paths = {u: voices.wav[u] for u in others}
+            sound, source = from_voices(args, paths, len(speech), rng)
+        from mome import noise
+
+        lines.append(f"{utterance}\t{snr:g}\t{source}")
+        yield utterance, noise.add_noise(speech, sound, snr)
+
+
+def from_file(files: list[Path], length: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
+    """A piece of one of the user's noise files, and `file@offset`."""
+    from mome import noise
+
+    path = files[rng.integers(len(files))]
+    track = waveform(str(path))
+    offset = int(rng.integers(len(track)))
+    return noise.segment(track, length, offset), f"{path}@{offset}"
+
+
+def from_voices(
+    args: argparse.Namespace, voices: dict[str, str], length: int, rng: np.random.Generator
+) -> tuple[np.ndarray, str]:
+    """Noise made here, and the utterances that it was made of, if any."""
+    from mome import noise
+
+    if args.noise in ("white", "pink"):
+        return noise.make_coloured(args.noise, length, rng), "-"
+    if not voices:
+        raise ValueError(f"{args.noise_data} has one speaker only: no other one's voice for noise")
+    chosen = rng.choice(list(voices), min(args.num_voices, len(voices)), replace=False)
+    make = noise.make_babble if args.noise == "babble" else noise.make_speech_shaped
+    return make([waveform(voices[u]) for u in chosen], length, rng), ",".join(chosen)
 
 
 # ---- merge --------------------------------------------------------------------------------------

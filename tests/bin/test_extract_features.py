@@ -141,6 +141,21 @@ def test_noisy_copies_are_in_the_voices_of_others_and_repeat(corpus, encoders):
         assert all(v.split("-")[0] != utterance.split("-")[0] for v in voices.split(","))
 
 
+def test_noise_may_be_made_or_come_from_files(corpus, encoders):
+    noise_dir = corpus / "noise"
+    audio.write(noise_dir / "hum.wav", np.sin(np.arange(5000)).astype(np.float32), 16000)
+    sources = {
+        "pink": (["--noise", "pink"], "-"),
+        "shaped": (["--noise", "speech_shaped", "--num_voices", "1"], "-0000"),
+        "files": (["--noise_dir", str(noise_dir)], "hum.wav@"),
+    }
+    for out, (options, source) in sources.items():
+        feats = extract(corpus, encoders, "--num_noisy_copies", "1", *options, out=out)
+        assert len(ark.read_scp(feats / "audio_noisy1.scp")) == len(NUM_FRAMES)
+        lines = (feats / "noisy1.tsv").read_text().splitlines()[1:]
+        assert all(source in line.split("\t")[2] for line in lines)
+
+
 def test_what_the_crops_skipped_is_joined_by_id_and_counted(corpus, encoders, monkeypatch):
     crops = datadir.read_table(corpus / "mouths/mouths.scp")
     del crops["bob-00001"]
