@@ -6,89 +6,85 @@ media and by the same landmarks, is not cropped again.
 """
 
 import argparse
-import json
 import logging
-import multiprocessing
+import time
 from pathlib import Path
 
-from tqdm import tqdm
+from mome import ark, ledger, stamp
+from mome.bin import run, start_logging
 
-from mome import ark, stamp
-from mome.bin import run
-
+VERSION = 2  # of the crops: raise it when the same media would give others
 log = logging.getLogger(__name__)
-
-VERSION = 1
-
-
-def crop(job: tuple) -> tuple[str, str]:
-    """(utterance, media, crop file, landmarks) -> (utterance, "" or why there is no crop)."""
-    import cv2
-
-    from mome import video
-
-    cv2.setNumThreads(1)
-    utterance, media_path, mouth_path, landmarks = job
-    try:
-        video.write_mouth(mouth_path, video.mouths_of(media_path, landmarks))
-        return utterance, ""
-    except (ValueError, FileNotFoundError) as error:
-        return utterance, str(error)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Crop every mouth of a set that is not cropped yet."""
     from mome import datadir, video
 
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("data_dir", type=Path)
-    parser.add_argument("out_dir", type=Path, help="such as dump/mouths/train")
-    parser.add_argument("--landmarks", choices=video.BACKENDS, default="mediapipe")
-    parser.add_argument("--num_jobs", type=int, default=2, help="processes")
-    args = parser.parse_args(argv)
+    args = parse(argv, video.BACKENDS)
     data = datadir.read(args.data_dir)
-    paths = {u: args.out_dir / data.utt2spk[u] / f"{u}.mp4" for u in data.utterances}
-    marks = {
-        u: f"{stamp.digest(path)} {args.landmarks} {VERSION}" for u, path in data.video.items()
-    }
-    if stamp.fresh(args.out_dir, marks) and (args.out_dir / "mouths.scp").exists():
-        log.info(f"{args.out_dir} is up to date")
+    jobs = {u: (data.video[u], args.out_dir / data.utt2spk[u] / f"{u}.mp4") for u in data.video}
+    paths = {u: mouth_path for u, (_, mouth_path) in jobs.items()}
+    marks = {u: ledger.mark(data.video[u], args.landmarks, VERSION) for u in jobs}
+    scp_path = args.out_dir / "mouths.scp"
+    known = datadir.read_skipped(args.out_dir)
+    there = all(path.exists() for u, path in paths.items() if u not in known)
+    if stamp.fresh(args.out_dir, marks) and scp_path.exists() and there:
+        log.info("%s is up to date", args.out_dir)
         return
+
     stamp.clear(args.out_dir)
-    # What an earlier run got done, a line for each clip: resumable however that run ended.
-    done_path = args.out_dir / "done.jsonl"
-    done = {}
-    if done_path.exists():
-        for line in done_path.read_text().splitlines():
-            utterance, mark, why = json.loads(line)
-            done[utterance] = (mark, why)
-    skipped, jobs = {}, []
-    for u in data.utterances:
-        mark, why = done.get(u, ("", ""))
-        if mark == marks[u] and (why or paths[u].exists()):
-            skipped.update({u: why} if why else {})
-        else:
-            jobs.append((u, data.video[u], str(paths[u]), args.landmarks))
-    args.out_dir.mkdir(parents=True, exist_ok=True)
-    with (
-        multiprocessing.get_context("spawn").Pool(args.num_jobs) as pool,
-        done_path.open("a") as record,
-    ):
-        results = pool.imap_unordered(crop, jobs, chunksize=4)
-        for utterance, why in tqdm(results, f"mouths {args.out_dir.name}", len(jobs), unit="clip"):
-            skipped.update({utterance: why} if why else {})
-            record.write(json.dumps([utterance, marks[utterance], why]) + "\n")
-            record.flush()
+    began = time.monotonic()
+    results, num_new = ledger.run(
+        crop,
+        {u: (*job, args.landmarks) for u, job in jobs.items()},
+        marks,
+        paths,
+        args.out_dir / "done.jsonl",
+        args.num_jobs,
+        f"mouths {args.out_dir.name}",
+        start_logging,
+    )
+    took = time.monotonic() - began
+    skipped = ledger.skipped(results)
     where = datadir.write_skipped(args.out_dir, skipped)
-    datadir.check_skipped(skipped, len(paths), datadir.is_test(args.data_dir), where)
-    ark.write_scp(
-        args.out_dir / "mouths.scp", {u: str(p) for u, p in paths.items() if u not in skipped}
-    )
+    datadir.check_skipped(skipped, len(jobs), datadir.is_test(args.data_dir), where)
+    cropped = {u: r for u, r in results.items() if u not in skipped}
+    ark.write_scp(scp_path, {u: str(paths[u]) for u in cropped})
     stamp.write(args.out_dir, marks)
+    num_frames = sum(r["num_frames"] for r in cropped.values())
+    lost = sum(r["num_frames"] - r["num_found"] for r in cropped.values())
     log.info(
-        f"{args.out_dir}: {len(jobs)} clips cropped, {len(paths) - len(jobs)} were there,"
-        f" {len(skipped)} left out"
+        f"{args.out_dir}: {num_new} clips cropped in {took:.0f} s, {len(jobs) - num_new} there;"
+        f" {len(skipped)} left out; landmarks interpolated in {lost} frames of {num_frames}"
     )
+
+
+def parse(argv: list[str] | None, backends: tuple[str, ...]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="mome.bin.crop_mouths", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("data_dir", type=Path, help="such as data/train")
+    parser.add_argument("out_dir", type=Path, help="such as dump/mouths/train")
+    parser.add_argument(
+        "--landmarks",
+        choices=backends,
+        default="mediapipe",
+        help="find the face, or cut a fixed box from clips that are face tracks already",
+    )
+    parser.add_argument("--num_jobs", type=int, default=2, help="processes")
+    return parser.parse_args(argv)
+
+
+def crop(media_path: str, mouth_path: Path, landmarks: str) -> dict[str, int]:
+    """Write the mouths of one clip; how many frames it has, and in how many there was a face."""
+    import cv2
+
+    from mome import video
+
+    cv2.setNumThreads(1)  # a process is one thread
+    mouth, num_found = video.mouths_of(media_path, landmarks)
+    video.write_mouth(mouth_path, mouth)
+    return {"num_frames": len(mouth), "num_found": num_found}
 
 
 if __name__ == "__main__":

@@ -8,80 +8,110 @@ listed in skipped.txt with the reason; too many of them, or any of a test set, a
 import argparse
 import importlib
 import logging
-import multiprocessing
+import os
 from pathlib import Path
 
-from tqdm import tqdm
-
-from mome import stamp
-from mome.bin import run
-
-log = logging.getLogger(__name__)
+from mome import ledger, stamp
+from mome.bin import run, start_logging
 
 CORPORA = ("mini", "lrs3", "lrs2")
 MAX_APART = 2  # frames by which audio and video may differ in length
-VERSION = 1
+VERSION = 2  # of the audio: raise it when the same media would give another wav
+log = logging.getLogger(__name__)
 
 
-def extract(job: tuple) -> tuple[str, float, str]:
-    """(utterance, media, wav) -> (utterance, seconds, "" or why it cannot be used)."""
-    from mome import audio, video
-
-    utterance, media_path, wav_path, text = job
-    try:
-        if not text:
-            raise ValueError(f"{media_path} has no text")
-        samples = audio.read(media_path)
-        num_frames = video.count_frames(media_path)
-        apart = abs(len(samples) / audio.SAMPLE_RATE * video.FPS - num_frames)
-        if apart > MAX_APART:
-            raise ValueError(
-                f"{media_path}: audio lasts {len(samples) / audio.SAMPLE_RATE:.2f} s, but"
-                f" {num_frames} video frames last {num_frames / video.FPS:.2f} s"
-            )
-        peak = abs(samples).max()
-        audio.write(wav_path, samples / peak if peak > 1 else samples)
-        return utterance, len(samples) / audio.SAMPLE_RATE, ""
-    except (ValueError, FileNotFoundError) as error:
-        return utterance, 0.0, str(error)
+def main(argv: list[str] | None = None) -> None:
+    """Write the data directories of a corpus."""
+    args = parse(argv)
+    if not args.root.is_dir():
+        raise FileNotFoundError(
+            f"{args.root} is not a folder: give the folder in which the {args.corpus} corpus lies"
+        )
+    corpus = importlib.import_module(f"mome.corpora.{args.corpus}")
+    sets = {name: corpus.list_clips(args.root, name) for name in corpus.SETS}
+    check_disjoint(sets)
+    for name, clips in sets.items():
+        prepare(clips, args.data_dir / name, args.audio_dir / name, args)
 
 
-def prepare(clips: list, data_dir: Path, audio_dir: Path, num_jobs: int) -> None:
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="mome.bin.prepare_data", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("corpus", choices=CORPORA)
+    parser.add_argument("root", type=Path, help="where the corpus lies")
+    parser.add_argument("data_dir", type=Path, help="its sets are written to DATA_DIR/<set>")
+    parser.add_argument("--audio_dir", type=Path, default=Path("dump/audio"))
+    parser.add_argument(
+        "--media_paths",
+        choices=("relative", "absolute"),
+        default="relative",
+        help="paths in the tables: from the folder of the recipe, or whole",
+    )
+    parser.add_argument("--num_jobs", type=int, default=2, help="processes")
+    return parser.parse_args(argv)
+
+
+def check_disjoint(sets: dict[str, list]) -> None:
+    """Raise ValueError when an utterance comes twice, or a speaker is in two sets."""
+    owner: dict[str, str] = {}
+    seen: dict[str, Path] = {}
+    for name, clips in sets.items():
+        for clip in clips:
+            if clip.utterance in seen:
+                raise ValueError(
+                    f"{seen[clip.utterance]} and {clip.media_path} have the same utterance id,"
+                    f" {clip.utterance}"
+                )
+            seen[clip.utterance] = clip.media_path
+            if owner.setdefault(clip.speaker, name) != name:
+                raise ValueError(
+                    f"speaker {clip.speaker} is in {owner[clip.speaker]} and in {name}: sets must"
+                    " not share speakers"
+                )
+
+
+def prepare(clips: list, data_dir: Path, audio_dir: Path, args: argparse.Namespace) -> None:
     """Write the data directory of one set."""
     from mome import datadir
 
+    place = os.path.abspath if args.media_paths == "absolute" else os.path.relpath
+    wavs = {c.utterance: audio_dir / f"{c.utterance}.wav" for c in clips}
+    marks = {c.utterance: ledger.mark(c.media_path, bool(c.text), VERSION) for c in clips}
     inputs = {
         "version": VERSION,
-        "clips": [
-            [c.utterance, str(c.media_path), stamp.digest(c.media_path), c.text] for c in clips
-        ],
         "audio_dir": str(audio_dir),
+        "media_paths": args.media_paths,
+        "clips": [[*map(str, vars(c).values()), marks[c.utterance]] for c in clips],
     }
-    if stamp.fresh(data_dir, inputs) and audio_dir.is_dir():
-        log.info(f"{data_dir} is up to date")
+    known = datadir.read_skipped(data_dir)
+    there = all(path.exists() for u, path in wavs.items() if u not in known)
+    if stamp.fresh(data_dir, inputs) and there:
+        log.info("%s is up to date", data_dir)
         return
+
     stamp.clear(data_dir)
-    jobs = [
-        (c.utterance, str(c.media_path), str(audio_dir / f"{c.utterance}.wav"), c.text)
-        for c in clips
-    ]
-    seconds, skipped = {}, {}
-    with multiprocessing.get_context("spawn").Pool(num_jobs) as pool:
-        results = pool.imap_unordered(extract, jobs, chunksize=8)
-        for utterance, length, why in tqdm(results, data_dir.name, len(jobs), unit="clip"):
-            if why:
-                skipped[utterance] = why
-            else:
-                seconds[utterance] = length
+    jobs = {c.utterance: (str(c.media_path), wavs[c.utterance], c.text) for c in clips}
+    results, num_new = ledger.run(
+        extract,
+        jobs,
+        marks,
+        wavs,
+        audio_dir / "done.jsonl",
+        args.num_jobs,
+        f"audio {data_dir.name}",
+        start_logging,
+    )
+    skipped = ledger.skipped(results)
     where = datadir.write_skipped(data_dir, skipped)
     datadir.check_skipped(skipped, len(clips), datadir.is_test(data_dir), where)
-    kept = [c for c in clips if c.utterance in seconds]
-    phones = {c.utterance: str(c.phones_path) for c in kept if c.phones_path}
+    kept = [c for c in clips if c.utterance not in skipped]
+    phones = {c.utterance: place(c.phones_path) for c in kept if c.phones_path}
+    seconds = {c.utterance: results[c.utterance]["seconds"] for c in kept}
     datadir.write(
         data_dir,
         datadir.DataDir(
-            wav={c.utterance: str(audio_dir / f"{c.utterance}.wav") for c in kept},
-            video={c.utterance: str(c.media_path) for c in kept},
+            wav={c.utterance: place(wavs[c.utterance]) for c in kept},
+            video={c.utterance: place(c.media_path) for c in kept},
             text={c.utterance: c.text for c in kept},
             utt2spk={c.utterance: c.speaker for c in kept},
             utt2dur=seconds,
@@ -91,30 +121,31 @@ def prepare(clips: list, data_dir: Path, audio_dir: Path, num_jobs: int) -> None
     datadir.validate(data_dir)
     stamp.write(data_dir, inputs)
     hours = sum(seconds.values()) / 3600
-    log.info(f"{data_dir}: {len(kept)} utterances, {hours:.2f} h, {len(skipped)} left out")
+    log.info(
+        f"{data_dir}: {len(kept)} utterances, {hours:.2f} h, {len(skipped)} left out;"
+        f" the audio of {len(clips) - num_new} was there"
+    )
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Write the data directories of a corpus."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("corpus", choices=CORPORA)
-    parser.add_argument("root", type=Path, help="where the corpus lies")
-    parser.add_argument("data_dir", type=Path, help="its sets are written to DATA_DIR/<set>")
-    parser.add_argument("--audio_dir", type=Path, default=Path("dump/audio"))
-    parser.add_argument("--num_jobs", type=int, default=2, help="processes")
-    args = parser.parse_args(argv)
-    corpus = importlib.import_module(f"mome.corpora.{args.corpus}")
-    sets = {name: corpus.list_clips(args.root, name) for name in corpus.SETS}
-    owner: dict[str, str] = {}
-    for name, clips in sets.items():
-        for clip in clips:
-            if owner.setdefault(clip.speaker, name) != name:
-                raise ValueError(
-                    f"speaker {clip.speaker} is in {owner[clip.speaker]} and in {name}: sets must"
-                    " not share speakers"
-                )
-    for name, clips in sets.items():
-        prepare(clips, args.data_dir / name, args.audio_dir / name, args.num_jobs)
+def extract(media_path: str, wav_path: Path, text: str) -> dict[str, float]:
+    """Write the audio of one clip and return its length in seconds.
+
+    Raises ValueError when it has no text, no audio, no video, or they differ in length.
+    """
+    from mome import audio, video
+
+    if not text:
+        raise ValueError(f"{media_path} has no text")
+    samples = audio.read(media_path)
+    seconds, num_frames = len(samples) / audio.SAMPLE_RATE, video.count_frames(media_path)
+    if abs(seconds * video.FPS - num_frames) > MAX_APART:
+        raise ValueError(
+            f"{media_path}: its audio lasts {seconds:.2f} s, but its video {num_frames} frames,"
+            f" {num_frames / video.FPS:.2f} s"
+        )
+    peak = abs(samples).max()
+    audio.write(wav_path, samples / peak if peak > 1 else samples)
+    return {"seconds": seconds}
 
 
 if __name__ == "__main__":
