@@ -20,7 +20,7 @@ import numpy as np
 from mome import stamp
 from mome.bin import run
 
-FORMAT = 1
+FORMAT = 2  # of what is made; a change here makes a corpus anew
 SETS = ("train", "valid", "test")
 PRETRAIN = 4  # each fourth training speaker lies in pretrain, with the times of the words
 LRS3_FOLDERS = {"train": "trainval", "valid": "trainval", "test": "test", "pretrain": "pretrain"}

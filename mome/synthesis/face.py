@@ -73,7 +73,7 @@ def draw_look(rng: np.random.Generator) -> Look:
         width=24 * rng.uniform(0.9, 1.12),
         upper_lip=5.4 * rng.uniform(0.8, 1.25),
         lower_lip=7.4 * rng.uniform(0.8, 1.25),
-        lip=skin * (0.86, 0.58, 0.58) + rng.normal(0, 6, 3),
+        lip=skin * (0.82, 0.5, 0.5) + rng.normal(0, 6, 3),
         teeth=np.array([236, 230, 214]) * rng.uniform(0.85, 1),
         tooth=rng.uniform(4.0, 5.0),
     )

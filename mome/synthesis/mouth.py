@@ -139,7 +139,7 @@ def draw(
     """Draw a mouth with its middle at (x, y) into a picture (H, W, 3), uint8, in place."""
     lips = place_lips(look, mouth, y)
     left, top = int(x) - BESIDE, int(y) - ABOVE
-    patch = Patch(left, top, 2 * BESIDE, ABOVE + BELOW, skin)
+    patch = Patch(left, top, 2 * BESIDE, ABOVE + BELOW, look.lip)
     outer, upper_edge, lower_edge = edges(lips, x)
     lip_mask = patch.polygon(outer, soft=0.5)
     alpha = lip_mask

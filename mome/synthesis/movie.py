@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-# Without B-frames: with them x264 reads memory it has not written, and no two files are the same.
-QUALITY = {"crf": "20", "preset": "veryfast", "bf": "0", "threads": "1"}
+# Without looking ahead: for that x264 reads memory it has not written, and two files differ.
+NO_LOOKAHEAD = {"bf": "0", "x264-params": "rc-lookahead=0:no-mbtree=1:scenecut=0"}
+QUALITY = {"crf": "22", "preset": "veryfast", "threads": "1", **NO_LOOKAHEAD}
 AUDIO_BITS = 64_000  # a second
 CHUNK = 1024  # samples in an AAC frame
 

@@ -72,13 +72,13 @@ CONSONANTS = {  # the lips are pressed harder for /p/ than for /b/, and for /b/ 
     "Z": Mouth(0.07, 0.32, -0.55, 0.85, upper=1.0, lower=0.8),
     "tS": Mouth(0.05, 0.28, -0.55, 0.9, upper=1.0, lower=0.9),
     "dZ": Mouth(0.06, 0.28, -0.5, 0.85, upper=1.0, lower=0.8),
-    "t": Mouth(0.1, 0.22, 0.2, upper=0.85, lower=0.45, tip=0.45),
-    "d": Mouth(0.12, 0.24, 0.2, upper=0.8, lower=0.35, tip=0.5),
-    "n": Mouth(0.15, 0.26, 0.2, upper=0.65, lower=0.2, tip=0.55),
+    "t": Mouth(0.12, 0.27, 0.2, upper=0.5, lower=0.15, tip=0.5),
+    "d": Mouth(0.15, 0.29, 0.2, upper=0.45, lower=0.1, tip=0.54),
+    "n": Mouth(0.18, 0.31, 0.2, upper=0.4, tip=0.58),
     "l": Mouth(0.3, 0.4, 0.1, upper=0.55, tip=0.8),
-    "k": Mouth(0.28, 0.32, upper=0.35, back=0.9),
-    "g": Mouth(0.28, 0.32, upper=0.35, back=0.85),
-    "N": Mouth(0.26, 0.3, upper=0.3, back=1.0),
+    "k": Mouth(0.28, 0.36, upper=0.3, back=0.9),
+    "g": Mouth(0.28, 0.36, upper=0.3, back=0.85),
+    "N": Mouth(0.26, 0.35, upper=0.25, back=1.0),
     "h": Mouth(0.3, 0.36, upper=0.3),
     "r": Mouth(0.18, 0.24, -0.6, 0.75, upper=0.5, lower=0.1, back=0.3),
     "w": Mouth(0.08, 0.07, -1.0, 1.0),
@@ -87,12 +87,12 @@ CONSONANTS = {  # the lips are pressed harder for /p/ than for /b/, and for /b/ 
 
 # How strongly a phone pulls, against 1 of a vowel.
 STRENGTHS = (
-    dict.fromkeys("pbm", 12.0)
-    | dict.fromkeys("fv", 9.0)
+    dict.fromkeys("pbm", 5.0)
+    | dict.fromkeys("fv", 8.0)
     | dict.fromkeys(("S", "Z", "tS", "dZ", "w"), 6.0)
     | {"T": 5.0, "D": 4.0, "s": 4.0, "z": 4.0, "r": 3.0, "l": 2.5}
-    | dict.fromkeys("tdnj", 1.5)
-    | {"k": 0.8, "g": 0.8, "N": 0.8, "h": 0.2, "@": 0.4}
+    | dict.fromkeys("tdnj", 1.7)
+    | {"k": 1.0, "g": 1.0, "N": 1.0, "h": 0.2, "@": 0.4}
 )
 BILABIALS = frozenset("pbm")
 STOPS = frozenset(("p", "b", "t", "d", "k", "g", "tS", "dZ"))
