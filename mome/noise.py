@@ -4,7 +4,7 @@ Powers are means over the whole utterance, pauses included. Signals are 1-D, at 
 random comes from the generator that is passed in, so a seed repeats it bit for bit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TypeVar
 
 import numpy as np
@@ -57,14 +57,12 @@ def segment(noise: np.ndarray, length: int, offset: int) -> np.ndarray:
 
 
 def make_babble(
-    waveforms: Sequence[np.ndarray], length: int, rng: np.random.Generator
+    waveforms: Iterable[np.ndarray], length: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Voices at equal power, each from a random place on and going round, summed; power 1.
 
-    A voice that is silent there adds nothing. Raises ValueError when all are.
+    A voice that is silent there adds nothing. Raises ValueError when all are, or there is none.
     """
-    if not waveforms:
-        raise ValueError("babble needs at least one voice")
     babble = np.zeros(length)
     for voice in waveforms:
         piece = segment(np.asarray(voice, dtype=float), length, int(rng.integers(len(voice))))
@@ -83,7 +81,7 @@ def make_coloured(colour: str, length: int, rng: np.random.Generator) -> np.ndar
 
 
 def make_speech_shaped(
-    waveforms: Sequence[np.ndarray], length: int, rng: np.random.Generator
+    waveforms: Iterable[np.ndarray], length: int, rng: np.random.Generator
 ) -> np.ndarray:
     """Gaussian noise of power 1 with the long-term spectrum of the given speech."""
     window = np.hanning(512)
@@ -105,5 +103,5 @@ def unit_power(x: np.ndarray) -> np.ndarray:
     """The signal scaled to power 1. Raises ValueError for silence."""
     value = power(x)
     if not 0 < value < float("inf"):
-        raise ValueError(f"a signal of {len(x)} samples and power {value} cannot be noise")
+        raise ValueError(f"a signal of {len(x)} samples and power {value:g} cannot be noise")
     return x / value**0.5
