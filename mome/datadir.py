@@ -172,7 +172,7 @@ def validate(path: str | Path) -> DataDir:
             where = "utt2spk" if utterance in values else name
             problems.append(f"{utterance} is missing in {where}")
         for utterance, value in values.items():
-            if not value:
+            if value == "":
                 problems.append(f"{name} is empty at {utterance}")
             elif table == "utt2dur" and not 0 < value < float("inf"):
                 problems.append(f"{name} says {value} at {utterance}")

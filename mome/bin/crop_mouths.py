@@ -13,7 +13,7 @@ from pathlib import Path
 from mome import ark, ledger, stamp
 from mome.bin import run, start_logging
 
-VERSION = 2  # of the crops: raise it when the same media would give others
+VERSION = 3  # of the crops: raise it when the same media would give others
 log = logging.getLogger(__name__)
 
 
