@@ -1,0 +1,206 @@
+"""Stage 1: noisy copies of a test set."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mome import audio, datadir, noise
+from mome.bin import add_noise
+from mome.datadir import DataDir
+
+
+def write_set(path: str, speakers: list[str], per_speaker: int, seed: int, level: float = 0.05):
+    """A data directory of noises that stand for speech."""
+    rng = np.random.default_rng(seed)
+    keys = [f"{s}-{k:05d}" for s in speakers for k in range(per_speaker)]
+    wav = {k: f"clean/{Path(path).name}/{k}.wav" for k in keys}
+    for key in keys:
+        length = int(rng.integers(8000, 20000))
+        loudness = np.abs(np.sin(np.arange(length) / 3000))
+        audio.write(wav[key], np.clip(level * loudness * rng.normal(size=length), -1, 1))
+    data = DataDir(
+        wav=wav,
+        video=wav,
+        text=dict.fromkeys(keys, "a b"),
+        utt2spk={k: k.split("-")[0] for k in keys},
+        utt2dur=dict.fromkeys(keys, 1.0),
+    )
+    datadir.write(path, data)
+    return data
+
+
+@pytest.fixture
+def clean(tmp_path, monkeypatch) -> DataDir:
+    """data/test of 4 utterances, data/train of 6 speakers."""
+    monkeypatch.chdir(tmp_path)
+    write_set("data/train", [f"s{k}" for k in range(6)], 3, seed=0)
+    return write_set("data/test", ["t0", "t1"], 2, seed=1)
+
+
+def add(*options: str) -> None:
+    defaults = ["--noise_data", "data/train", "--noise_seconds", "8"]
+    add_noise.main(["data/test", "data/test", *defaults, *options])
+
+
+def manifest(name: str) -> dict[str, dict]:
+    return {r["utterance"]: r for r in add_noise.read_manifest(Path(f"data/{name}/noise.tsv"))}
+
+
+def snr_of_files(clean: DataDir, name: str) -> list[float]:
+    """The SNR of each utterance as measured on the two wav files."""
+    noisy, rows = datadir.validate(f"data/{name}"), manifest(name)
+    found = []
+    for utterance in clean.utterances:
+        speech = audio.read(clean.wav[utterance])
+        added = audio.read(noisy.wav[utterance]) / rows[utterance]["scale"] - speech
+        found.append(10 * np.log10(noise.power(speech) / noise.power(added)))
+    return found
+
+
+@pytest.mark.parametrize("kind", noise.MADE)
+def test_the_files_have_the_snr_that_their_folder_says(clean, kind):
+    add("--noise", kind, "--snrs", "5", "0", "-5")
+    for snr in (5, 0, -5):
+        assert snr_of_files(clean, f"test_{kind}_{snr}") == pytest.approx([snr] * 4, abs=0.02)
+
+
+def test_a_noisy_set_is_like_the_clean_one_but_for_the_audio(clean):
+    add("--snrs", "0")
+    noisy = datadir.validate("data/test_babble_0")
+    assert (noisy.text, noisy.video, noisy.utt2spk) == (clean.text, clean.video, clean.utt2spk)
+    assert noisy.wav["t0-00000"] == "dump/noisy/test_babble_0/t0-00000.wav"
+    x, y = audio.read(clean.wav["t0-00000"]), audio.read(noisy.wav["t0-00000"])
+    assert len(x) == len(y)
+
+
+def test_the_same_pieces_of_noise_at_every_snr(clean):
+    add("--snrs", "5", "0", "-5")
+    pieces = [
+        [(r["file"], r["offset"]) for r in manifest(f"test_babble_{snr}").values()]
+        for snr in (5, 0, -5)
+    ]
+    assert pieces[0] == pieces[1] == pieces[2]
+    assert len({offset for _, offset in pieces[0]}) > 1
+    gains = [manifest(f"test_babble_{snr}")["t0-00000"]["gain"] for snr in (5, 0, -5)]
+    assert gains[1] / gains[0] == pytest.approx(10 ** (5 / 20), rel=1e-6)
+    assert gains[2] / gains[1] == pytest.approx(10 ** (5 / 20), rel=1e-6)
+
+
+def test_the_audio_is_what_the_manifest_says(clean):
+    add("--snrs", "-5")
+    noisy = datadir.read("data/test_babble_-5")
+    for utterance, row in manifest("test_babble_-5").items():
+        speech = audio.read(clean.wav[utterance])
+        piece = noise.segment(audio.read(row["file"]), len(speech), row["offset"])
+        mix = row["scale"] * (speech + row["gain"] * piece)
+        assert np.abs(audio.read(noisy.wav[utterance]) - mix).max() <= 0.51 / 32768
+
+
+def noisy_bytes() -> dict[str, bytes]:
+    return {str(p): p.read_bytes() for p in sorted(Path("dump/noisy").rglob("*.wav"))}
+
+
+def test_the_seed_repeats_every_bit_and_another_one_does_not(clean):
+    add("--snrs", "0")
+    first = noisy_bytes()
+    for path in first:
+        Path(path).unlink()
+    add("--snrs", "0")
+    assert noisy_bytes() == first
+    add("--snrs", "0", "--seed", "7")
+    assert all(content != first[path] for path, content in noisy_bytes().items())
+
+
+def test_an_utterance_meets_the_same_noise_whoever_else_is_in_the_set(clean):
+    add("--noise", "pink", "--snrs", "0")
+    before = manifest("test_pink_0")["t1-00001"]
+    datadir.write("data/test", clean.subset(["t0-00001", "t1-00001"]))
+    add("--noise", "pink", "--snrs", "0")
+    assert manifest("test_pink_0")["t1-00001"] == before and len(manifest("test_pink_0")) == 2
+
+
+def test_babble_has_no_speaker_of_the_test_set(clean, monkeypatch):
+    write_set("data/train", ["s0", "t0"], 2, seed=0)
+    read, paths = audio.read, []
+    monkeypatch.setattr(audio, "read", lambda path: paths.append(str(path)) or read(path))
+    add("--snrs", "0", "--num_voices", "4")
+    assert {p for p in paths if p.startswith("clean/train/s0")}
+    assert not [p for p in paths if p.startswith("clean/train/t0")]
+    with pytest.raises(ValueError, match=r"data/test has no speaker that data/test has not"):
+        add("--snrs", "0", "--noise_data", "data/test")
+
+
+def test_a_mix_that_would_overflow_is_scaled_as_a_whole(clean):
+    loud = write_set("data/test", ["t0"], 2, seed=3, level=0.4)
+    add("--snrs", "-5")
+    assert all(row["scale"] < 1 for row in manifest("test_babble_-5").values())
+    assert snr_of_files(loud, "test_babble_-5") == pytest.approx([-5, -5], abs=0.02)
+    peaks = [np.abs(audio.read(p)).max() for p in datadir.read("data/test_babble_-5").wav.values()]
+    assert max(peaks) <= 0.991
+
+
+def test_a_second_run_does_nothing_and_what_is_missing_is_made_again(clean, caplog):
+    add("--snrs", "5", "0")
+    first = noisy_bytes()
+    with caplog.at_level(logging.INFO):
+        add("--snrs", "5", "0")
+    assert caplog.text.count("is up to date") == 2
+    Path("dump/noisy/test_babble_5/t0-00000.wav").unlink()
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        add("--snrs", "5", "0")
+    assert caplog.text.count("is up to date") == 1 and noisy_bytes() == first
+
+
+def test_noise_of_ones_own(clean):
+    rng = np.random.default_rng(0)
+    audio.write("mine/a/x.wav", 0.1 * rng.normal(size=40000).clip(-5, 5))
+    audio.write("mine/short.wav", 0.1 * rng.normal(size=3000).clip(-5, 5))
+    add("--noise", "cafe", "--noise_dir", "mine", "--snrs", "0")
+    assert snr_of_files(clean, "test_cafe_0") == pytest.approx([0] * 4, abs=0.02)
+    assert {r["file"] for r in manifest("test_cafe_0").values()} <= {
+        "mine/a/x.wav",
+        "mine/short.wav",
+    }
+
+
+def test_silent_places_of_a_noise_are_passed_by(clean):
+    track = np.zeros(200000)
+    track[150000:] = 0.1 * np.random.default_rng(0).normal(size=50000).clip(-5, 5)
+    audio.write("mine/x.wav", track)
+    add("--noise", "cafe", "--noise_dir", "mine", "--snrs", "0")
+    assert snr_of_files(clean, "test_cafe_0") == pytest.approx([0] * 4, abs=0.1)
+    audio.write("silent/x.wav", np.zeros(100000))
+    with pytest.raises(ValueError, match=r"silent/x\.wav is silent in all of 20 places"):
+        add("--noise", "hush", "--noise_dir", "silent", "--snrs", "0")
+
+
+def test_silent_speech_is_told_by_utterance(clean):
+    audio.write(clean.wav["t1-00000"], np.zeros(9000))
+    with pytest.raises(ValueError, match=r"t1-00000 \(clean.*wav\): the speech is silent"):
+        add("--snrs", "0")
+
+
+@pytest.mark.parametrize(
+    "options, told",
+    [
+        (["--noise", "brown"], "made are babble, speech_shaped, pink, white"),
+        (["--noise", "a/b", "--noise_dir", "mine"], "letters, digits, - and _ only"),
+        (["--num_voices", "0"], "must be above 0"),
+    ],
+)
+def test_wrong_options_are_usage_errors(clean, capsys, options, told):
+    with pytest.raises(SystemExit) as stop:
+        add(*options)
+    assert stop.value.code == 2 and told in capsys.readouterr().err
+
+
+def test_babble_needs_voices_and_a_noise_folder_needs_files(clean, capsys):
+    with pytest.raises(SystemExit):
+        add_noise.main(["data/test", "data/test"])
+    assert "give --noise_data data/train" in capsys.readouterr().err
+    Path("mine").mkdir()
+    with pytest.raises(FileNotFoundError, match="mine holds no sound file"):
+        add("--noise", "cafe", "--noise_dir", "mine")

@@ -1,0 +1,145 @@
+"""Stage 1: mouth crops of a data directory."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mome import ark, datadir, video
+from mome.bin import crop_mouths
+from mome.datadir import DataDir
+from mome.synthesis import movie
+from mome.synthesis.face import Face
+from mome.synthesis.visemes import Mouth
+
+SILENCE = np.zeros(16000, np.int16)
+
+
+@pytest.fixture(scope="module")
+def films() -> list[np.ndarray]:
+    """Three drawn faces, 10 frames each."""
+    track = np.array([Mouth()] * 5 + [Mouth(jaw=1, open=1)] * 5)
+    return [Face([seed]).film(track, [seed])[0] for seed in range(3)]
+
+
+@pytest.fixture
+def data(films, tmp_path, monkeypatch) -> DataDir:
+    """data/test, of three clips."""
+    monkeypatch.chdir(tmp_path)
+    return write_data("data/test", films)
+
+
+def write_data(path: str, films: list[np.ndarray]) -> DataDir:
+    keys = [f"s{k}-00000" for k in range(len(films))]
+    Path("media").mkdir(exist_ok=True)
+    for key, film in zip(keys, films, strict=True):
+        movie.write(Path(f"media/{key}.mp4"), film, 25, SILENCE, 16000)
+    media = {k: f"media/{k}.mp4" for k in keys}
+    data = DataDir(
+        wav=media,
+        video=media,
+        text=dict.fromkeys(keys, "a"),
+        utt2spk={k: k.split("-")[0] for k in keys},
+        utt2dur=dict.fromkeys(keys, 0.4),
+    )
+    datadir.write(path, data)
+    return data
+
+
+def crop(*options: str, out_dir: str = "mouths", data_dir: str = "data/test") -> dict[str, bytes]:
+    """Run the command; the bytes of each crop, by utterance."""
+    crop_mouths.main([data_dir, out_dir, "--num_jobs", "1", *options])
+    scp = ark.read_scp(f"{out_dir}/mouths.scp")
+    return {u: Path(path).read_bytes() for u, path in scp.items()}
+
+
+def test_each_clip_has_its_mouths(data):
+    crop()
+    scp = ark.read_scp("mouths/mouths.scp")
+    assert list(scp) == data.utterances
+    for path in scp.values():
+        mouth = video.read_mouth(path)
+        assert mouth.shape == (10, 96, 96)
+        assert np.abs(mouth[8].astype(int) - mouth[1])[36:76, 24:72].mean() > 3  # it opens
+    assert not Path("mouths/skipped.txt").exists()
+
+
+def test_order_and_number_of_processes_do_not_matter(data, films):
+    one = crop()
+    assert crop("--num_jobs", "2", out_dir="two") == one
+    write_data("data/test_alone", films[:1])
+    assert crop(out_dir="alone", data_dir="data/test_alone") == {"s0-00000": one["s0-00000"]}
+
+
+def test_a_second_run_does_nothing_and_a_missing_crop_is_made_again(data, caplog):
+    first = crop()
+    path = Path(ark.read_scp("mouths/mouths.scp")["s1-00000"])
+    with caplog.at_level(logging.INFO):
+        crop()
+    assert "mouths is up to date" in caplog.text
+    path.unlink()
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        assert crop() == first
+    assert "1 clips cropped" in caplog.text and "2 there" in caplog.text
+
+
+def test_changed_media_and_options_are_noticed(data, films, caplog):
+    first = crop()
+    movie.write(Path("media/s2-00000.mp4"), films[0], 25, SILENCE, 16000)
+    with caplog.at_level(logging.INFO):
+        second = crop()
+    assert "1 clips cropped" in caplog.text
+    assert [u for u in first if first[u] != second[u]] == ["s2-00000"]
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        crop("--landmarks", "centre")
+    assert "3 clips cropped" in caplog.text
+
+
+def test_a_clip_without_a_face_is_an_error_in_a_test_set(data, films):
+    movie.write(Path("media/s1-00000.mp4"), np.full_like(films[1], 128), 25, SILENCE, 16000)
+    with pytest.raises(ValueError, match=r"1 of 3 .* s1-00000: .*face was found in 0 of 10 frames"):
+        crop()
+    assert list(datadir.read_skipped("mouths")) == ["s1-00000"]
+    assert not Path("mouths/mouths.scp").exists()
+    assert len(crop("--landmarks", "centre")) == 3  # what to do about it
+    assert not Path("mouths/skipped.txt").exists()
+
+
+def test_a_face_that_is_lost_for_some_frames_is_filled_in(data, films, caplog):
+    film = films[0].copy()
+    film[3:5] = 128
+    movie.write(Path("media/s0-00000.mp4"), film, 25, SILENCE, 16000)
+    with caplog.at_level(logging.INFO):
+        assert len(crop()) == 3
+    lost = caplog.text.split("landmarks interpolated in ")[1].split(" frames of 30")[0]
+    assert 1 <= int(lost) <= 4
+
+
+def test_one_in_a_hundred_training_clips_may_be_left_out(films, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_data("data/train", [films[0][:1]] * 100)
+    Path("media/s42-00000.mp4").write_bytes(b"")
+    mouths = crop("--landmarks", "centre", data_dir="data/train")
+    assert len(mouths) == 99 and "s42-00000" not in mouths
+    assert "cannot be decoded" in datadir.read_skipped("mouths")["s42-00000"]
+    crop("--landmarks", "centre", data_dir="data/train")  # what was left out stays so
+
+
+def test_a_run_that_was_stopped_goes_on(data, monkeypatch, caplog):
+    whole = video.write_mouth
+
+    def full(path, mouth):
+        if path.stem == "s1-00000":
+            raise OSError(28, "No space left on device")
+        whole(path, mouth)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(video, "write_mouth", full)
+        with pytest.raises(OSError, match="No space left"):
+            crop()
+    with caplog.at_level(logging.INFO):
+        assert len(crop()) == 3
+    assert "2 clips cropped" in caplog.text and "1 there" in caplog.text
