@@ -52,10 +52,12 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
     if path.suffix.lower() in SOUND_FILES:
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
         return samples.mean(axis=1), rate
-    with av.open(str(path)) as container:
+    with av.open(str(path), metadata_errors="replace") as container:
         if not container.streams.audio:
             raise ValueError(f"{path} has no audio stream")
         stream = container.streams.audio[0]
+        if stream.codec_context is None:
+            raise ValueError(f"{path} has an audio stream of an unknown kind")
         to_float = av.AudioResampler(format="fltp", rate=stream.rate)
         parts, start = [], None
         for frame in container.decode(stream):

@@ -57,10 +57,8 @@ def read_frames(path: str | Path, pixels: str = "rgb24") -> np.ndarray:
         raise FileNotFoundError(f"{path} does not exist")
     frames, times = [], []
     try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise ValueError(f"{path} has no video stream")
-            stream = container.streams.video[0]
+        with av.open(str(path), metadata_errors="replace") as container:
+            stream = picture_of(container, path)
             stream.thread_type = "NONE"
             rate = float(stream.average_rate or FPS)
             for frame in container.decode(stream):
@@ -75,6 +73,16 @@ def read_frames(path: str | Path, pixels: str = "rgb24") -> np.ndarray:
         return np.stack(frames)
     tell_resampled((len(frames) - 1) / max(times[-1] - times[0], 1e-6))
     return np.stack([frames[k] for k in moments])
+
+
+def picture_of(container: av.container.InputContainer, path: str | Path) -> av.VideoStream:
+    """The first video stream of an open file. Raises ValueError when none can be decoded."""
+    if not container.streams.video:
+        raise ValueError(f"{path} has no video stream")
+    stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise ValueError(f"{path} has a video stream of an unknown kind")
+    return stream
 
 
 def pixels_of(frame: av.VideoFrame, pixels: str) -> np.ndarray:
@@ -112,10 +120,8 @@ def count_frames(path: str | Path) -> int:
     Raises ValueError when there is no video stream or the file cannot be opened.
     """
     try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise ValueError(f"{path} has no video stream")
-            stream = container.streams.video[0]
+        with av.open(str(path), metadata_errors="replace") as container:
+            stream = picture_of(container, path)
             if stream.frames and abs(float(stream.average_rate or 0) - FPS) < 0.01:
                 return stream.frames
     except av.FFmpegError as error:
