@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from mome import config
@@ -57,3 +59,13 @@ def test_the_saved_file_reads_back_equal(tmp_path):
 def test_a_config_cannot_be_changed(tmp_path):
     with pytest.raises(AttributeError):
         config.load(write(tmp_path, "")).model.task = "asr"
+
+
+CONFIGS = sorted((Path(__file__).parents[1] / "egs").glob("*/avsr1/conf/train_*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_config_of_a_recipe_loads_and_says_what_it_is(path):
+    config.load(path)
+    head = path.read_text().split("\nencoders:")[0]
+    assert head.startswith("# ") and "# Command: egs/" in head
