@@ -34,6 +34,7 @@ setup(
         "deepspeed>=0.19",
         "jiwer>=4.0",
         "kaldiio>=2.18",
+        "markdown>=3.4",
         "matplotlib>=3.8",
         "numpy>=1.26",
         "omegaconf>=2.3,<2.4",

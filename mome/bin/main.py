@@ -26,7 +26,7 @@ def main(argv: list[str] | None = None) -> None:
     if not argv or argv[0] in ("-h", "--help"):
         print("usage: mome VERB ...      (mome VERB --help says more)\n")
         for verb, text in known.items():
-            print(f"  {verb:18} {text.split(': python -m')[0]}")
+            print(f"  {verb:18} {text.split(': ')[0]}")
         return
     if argv[0] not in known:
         near = difflib.get_close_matches(argv[0], known, n=1)

@@ -1,11 +1,13 @@
-"""Report: python -m mome.bin.report exp/<tag> [exp/<other> ...] [--results RESULTS.md]
+"""Report: python -m mome.bin.report exp/<tag> [--beside exp] [--results RESULTS.md]
 
-Stage 5 of a recipe. Writes RESULTS.md (date, versions, commands, error rates in ESPnet's columns),
-exp/<tag>/report/ (the same as a page, with figures), and prints the table of word error rates.
-What was not measured is shown as `-`.
+Stage 5 of a recipe. Writes RESULTS.md (date, versions, commands, error rates in ESPnet's columns)
+and exp/<tag>/report/index.html (the same as a page, with figures and examples), and prints the
+table of word error rates. `--beside exp` adds the other scored experiments of a folder, and a table
+that compares them. What was not measured is shown as `-`.
 """
 
 import argparse
+import html
 import importlib.metadata
 import json
 import logging
@@ -15,25 +17,36 @@ import subprocess
 import time
 from pathlib import Path
 
+import markdown as markdown_to_html
+
 from mome import plots, wer
 from mome.bin import run
 from mome.compression import Scale
 
 log = logging.getLogger(__name__)
 
-COLUMNS = "|dataset|Snt|Wrd|Corr|Sub|Del|Ins|Err|S.Err|\n|---|---|---|---|---|---|---|---|---|\n"
+PACKAGES = ("mome-avsr", "torch", "transformers", "deepspeed", "espnet", "kaldiio", "jiwer")
+UNITS = {"wer": "Words", "cer": "Characters", "ter": "Tokens"}
+EXAMPLES = 6  # utterances shown on the page
+STYLE = """body { font: 16px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em }
+table { border-collapse: collapse; font-size: 90%; margin: 1em 0 }
+th, td { padding: .15em .7em; border-bottom: 1px solid #ddd; text-align: right }
+th:first-child, td:first-child { text-align: left; white-space: nowrap }
+.texts td, .texts th { text-align: left; vertical-align: top }
+img { max-width: 100% }"""
+
+Scores = dict[tuple[str, str], wer.Score]  # (set, scale) -> counts
 
 
-def read_scores(exp_dir: Path) -> dict[tuple[str, str], wer.Counts]:
-    """(set, scale) -> word counts, of everything that stage 5 scored."""
+def read_scores(exp_dir: Path, unit: str = "wer") -> Scores:
+    """The counts of everything that stage 5 scored; of a unit that it did not count, none."""
     scores = {}
     for path in exp_dir.glob("decode_*/*/score.json"):
         counts = json.loads(path.read_text())
-        counts.pop("set")
-        scores[path.parent.name, path.parent.parent.name.removeprefix("decode_")] = wer.Counts(
-            **counts
-        )
-    if not scores:
+        if unit in counts:
+            key = path.parent.name, path.parent.parent.name.removeprefix("decode_")
+            scores[key] = wer.Score(**counts[unit])
+    if unit == "wer" and not scores:
         raise FileNotFoundError(f"{exp_dir} has no scores: run stages 4 and 5")
     return scores
 
@@ -56,14 +69,28 @@ def order_sets(sets: set[str]) -> list[str]:
     return sorted(sets, key=key)
 
 
-def matrix(scores: dict[tuple[str, str], wer.Counts]) -> list[list[str]]:
+def matrix(scores: Scores) -> list[list[str]]:
     """Word error rates: a row per test set, a column per scale."""
     scales = order_scales({scale for _, scale in scores})
     rows = [["WER %", *scales]]
     for name in order_sets({name for name, _ in scores}):
-        cells = [scores.get((name, scale)) for scale in scales]
-        rows.append([name, *(f"{c.error_rate:.1f}" if c else "-" for c in cells)])
+        rows.append([name, *(rate(scores.get((name, scale))) for scale in scales)])
     return rows
+
+
+def comparison(experiments: dict[str, Scores]) -> list[list[str]]:
+    """Word error rates: a row per experiment and scale, a column per test set."""
+    sets = order_sets({name for scores in experiments.values() for name, _ in scores})
+    rows = [["WER %", "scale", *sets]]
+    for tag, scores in experiments.items():
+        for scale in order_scales({scale for _, scale in scores}):
+            rows.append([tag, scale, *(rate(scores.get((name, scale))) for name in sets)])
+    return rows
+
+
+def rate(score: wer.Score | None) -> str:
+    """Per cent with one digit; `-` for what was not measured."""
+    return f"{score.error_rate:.1f}" if score else "-"
 
 
 def plain(rows: list[list[str]]) -> str:
@@ -82,94 +109,138 @@ def markdown(rows: list[list[str]]) -> str:
     return "\n".join([lines[0], "|" + "---|" * len(rows[0]), *lines[1:]]) + "\n"
 
 
-def details(exp_dir: Path, kind: str) -> str:
-    """ESPnet's table of one kind of error, read from every result.txt: sets x scales."""
-    rows = []
-    for path in sorted(exp_dir.glob(f"decode_*/*/score_{kind}/result.txt")):
-        total = re.search(r"\| Sum/Avg *\| *(\d+) +(\d+) \| ([^|]*)\|", path.read_text())
-        if total:
-            name = f"{path.parents[2].name}/{path.parents[1].name}"
-            rows.append(f"|{name}|{total[1]}|{total[2]}|{'|'.join(total[3].split())}|\n")
-    return f"### {kind.upper()}\n\n{COLUMNS}{''.join(rows)}\n" if rows else ""
+def details(exp_dir: Path, unit: str) -> str:
+    """ESPnet's table of a unit: each scale and set."""
+    scores = read_scores(exp_dir, unit)
+    if not scores:
+        return ""
+    rows = [["dataset", *wer.COLUMNS]]
+    for scale in order_scales({scale for _, scale in scores}):
+        for name in order_sets({n for n, s in scores if s == scale}):
+            score = scores[name, scale]
+            rates = [f"{r:.1f}" for r in score.rates()]
+            rows.append([f"decode_{scale}/{name}", str(score.sentences), str(score.words), *rates])
+    return f"### {UNITS[unit]}\n\n{markdown(rows)}\n"
 
 
 def environment() -> str:
     """Date, versions and the state of the sources."""
-    packages = ("mome-avsr", "torch", "transformers", "deepspeed", "espnet", "kaldiio", "jiwer")
     lines = [
         f"* date: `{time.strftime('%Y-%m-%d %H:%M')}`",
         f"* python: `{platform.python_version()}`",
     ]
-    for name in packages:
+    for name in PACKAGES:
         try:
             lines.append(f"* {name}: `{importlib.metadata.version(name)}`")
         except importlib.metadata.PackageNotFoundError:
             lines.append(f"* {name}: -")
-    here = Path(__file__).parent
-    git = ["git", "-C", str(here)]
-    commit = subprocess.run([*git, "rev-parse", "--short", "HEAD"], capture_output=True, text=True)
-    changed = subprocess.run(
-        [*git, "status", "--porcelain", "-uno"], capture_output=True, text=True
+    git = ["git", "-C", str(Path(__file__).parent)]
+    commit, changed = (
+        subprocess.run([*git, *args], capture_output=True, text=True, check=False).stdout.strip()
+        for args in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "-uno"])
     )
-    state = commit.stdout.strip() or "-"
-    lines.append(f"* git: `{state}{' with changes' if changed.stdout.strip() else ''}`")
+    lines.append(f"* git: `{commit or '-'}{' with changes' if changed else ''}`")
     return "\n".join(lines) + "\n"
 
 
-def stage_times(exp_dir: Path) -> str:
-    """Minutes of each stage: the longest run of it, which is the one that did the work."""
-    path = exp_dir / "stage_times.tsv"
+def history(exp_dir: Path) -> str:
+    """The commands of an experiment, and the minutes of each stage: of its longest run, which is
+    the one that did the work."""
+    path = exp_dir / "stages.tsv"
     if not path.exists():
         return ""
     longest: dict[str, int] = {}
+    commands: dict[str, None] = {}
     for line in path.read_text().splitlines():
-        stage, seconds = line.split("\t")
+        stage, seconds, command = line.split("\t")
         longest[stage] = max(longest.get(stage, 0), int(seconds))
+        commands[command.strip()] = None
     cells = [f"{stage}: {seconds / 60:.1f}" for stage, seconds in sorted(longest.items())]
-    return f"Minutes of stage {', '.join(cells)}; {sum(longest.values()) / 60:.1f} in all.\n\n"
+    text = "".join(f"* command: `{command}`\n" for command in commands)
+    return (
+        f"{text}* minutes of stage {', '.join(cells)}; {sum(longest.values()) / 60:.1f} in all\n\n"
+    )
 
 
 def section(exp_dir: Path) -> str:
     """An experiment's part of RESULTS.md."""
-    scores = read_scores(exp_dir)
-    text = f"## {exp_dir.name}\n\n{markdown(matrix(scores))}\n{stage_times(exp_dir)}"
-    return text + "".join(details(exp_dir, kind) for kind in ("wer", "cer", "ter"))
+    text = f"## {exp_dir.name}\n\n{history(exp_dir)}{markdown(matrix(read_scores(exp_dir)))}\n"
+    return text + "".join(details(exp_dir, unit) for unit in UNITS)
 
 
-def write_page(exp_dir: Path) -> Path:
-    """exp/<tag>/report/: index.md with figures."""
-    folder = exp_dir / "report"
-    folder.mkdir(exist_ok=True)
+def figures(exp_dir: Path, folder: Path) -> str:
+    """Draw error rates by scale and, where there are any, training curves; returns their links."""
     scores = read_scores(exp_dir)
     rates: dict[str, dict[str, float]] = {}
     for name in order_sets({name for name, _ in scores}):
         scales = order_scales({s for n, s in scores if n == name})
         rates[name] = {s: scores[name, s].error_rate for s in scales}
     plots.error_by_scale(rates, folder / "wer.png")
-    figures = "![Word error rate by scale](wer.png)\n\n"
+    links = "![Word error rate by scale](wer.png)\n\n"
     metrics = exp_dir / "metrics.jsonl"
     if metrics.exists():
         lines = [json.loads(line) for line in metrics.read_text().splitlines()]
         about = exp_dir / "text_floor.json"
         floor = json.loads(about.read_text())["nats_a_token"] if about.exists() else None
         plots.training_curves(lines, folder / "loss.png", floor)
-        figures += "![Loss](loss.png)\n\n"
-    page = folder / "index.md"
-    page.write_text(f"# {exp_dir.name}\n\n{figures}{section(exp_dir)}")
+        links += "![Loss](loss.png)\n\n"
+    return links
+
+
+def examples(exp_dir: Path) -> str:
+    """A few utterances, evenly chosen, as said and as heard: a table of the finest scale."""
+    scale = order_scales({scale for _, scale in read_scores(exp_dir)})[0]
+    folder = exp_dir / f"decode_{scale}"
+    texts = {}
+    for path in folder.glob("*/score_wer/hyp.trn"):
+        texts[path.parents[1].name] = wer.read_trn(path)
+    sets = order_sets(set(texts))
+    said = wer.read_trn(folder / sets[0] / "score_wer/ref.trn")
+    chosen = sorted(said)[:: max(1, len(said) // EXAMPLES)][:EXAMPLES]
+    out = f"<h2>Examples at {scale}</h2>\n"
+    for utterance in chosen:
+        lines = [("said", said[utterance])]
+        lines += [(name, texts[name][utterance]) for name in sets if utterance in texts[name]]
+        rows = "".join(f"<tr><td>{n}</td><td>{html.escape(t)}</td></tr>\n" for n, t in lines)
+        out += f'<h4>{utterance}</h4>\n<table class="texts">\n{rows}</table>\n'
+    return out
+
+
+def write_page(exp_dir: Path) -> Path:
+    """exp/<tag>/report/index.html with its figures."""
+    folder = exp_dir / "report"
+    folder.mkdir(exist_ok=True)
+    text = section(exp_dir).replace("\n\n", f"\n\n{figures(exp_dir, folder)}", 1)
+    body = markdown_to_html.markdown(text, extensions=["tables"])
+    page = folder / "index.html"
+    page.write_text(
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{exp_dir.name}</title>\n'
+        f"<style>{STYLE}</style>\n{body}\n{examples(exp_dir)}</html>\n"
+    )
     return page
+
+
+def scored(folder: Path) -> list[Path]:
+    """The scored experiments of a folder, but those that stage 3 moved aside."""
+    found = {path.parents[2] for path in folder.glob("*/decode_*/*/score.json")}
+    return sorted(path for path in found if not re.search(r"\.\d{8}-\d{6}$", path.name))
 
 
 def main(argv: list[str] | None = None) -> None:
     """Write RESULTS.md and the reports; print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("exp_dirs", nargs="+", type=Path, help="exp/<tag>, scored by stage 5")
+    parser.add_argument("--beside", type=Path, help="folder of more experiments, to compare with")
     parser.add_argument("--results", type=Path, default=Path("RESULTS.md"))
-    parser.add_argument("--command", default="./run.sh", help="how these results were made")
     args = parser.parse_args(argv)
     pages = [write_page(exp_dir) for exp_dir in args.exp_dirs]
-    text = "# Results\n\nGenerated by `mome.bin.report`.\n\n## Environment\n\n"
-    text += f"{environment()}* command: `{args.command}`\n\n"
-    text += "\n".join(section(exp_dir) for exp_dir in args.exp_dirs)
+    shown = list(args.exp_dirs)
+    shown += [e for e in (scored(args.beside) if args.beside else []) if e not in shown]
+    text = f"# Results\n\nGenerated by `mome.bin.report`.\n\n## Environment\n\n{environment()}\n"
+    if len(shown) > 1:
+        rows = comparison({e.name: read_scores(e) for e in shown})
+        text += f"## All experiments\n\n{markdown(rows)}\n"
+    text += "\n".join(section(exp_dir) for exp_dir in shown)
     beside = args.results.with_suffix(".tmp")
     beside.write_text(text)
     beside.replace(args.results)

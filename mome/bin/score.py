@@ -12,16 +12,15 @@ import logging
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 from espnet2.fileio.read_text import read_2columns_text
 
-from mome import wer
+from mome import stamp, wer
 from mome.bin import run
 
 log = logging.getLogger(__name__)
-
-UNITS = {"wer": "word", "cer": "char", "ter": "token"}
 
 
 def sclite_command() -> list[str] | None:
@@ -59,50 +58,71 @@ def read_text(path: Path) -> dict[str, str]:
     return read_2columns_text(path)
 
 
-def score_one(ref: Path, hyp: Path, out: Path, utt2spk: Path | None, token_model: str) -> wer.Score:
-    """Score one set in all units; returns the word score."""
-    refs, hyps = read_text(ref), read_text(hyp)
-    speakers = read_2columns_text(utt2spk) if utt2spk and utt2spk.exists() else {}
-    tokenise = None
+def units(token_model: str) -> dict[str, Callable[[str], list[str]]]:
+    """What is counted: word, character and, with a SentencePiece model, token error rates."""
+    found = {"wer": str.split, "cer": wer.split_characters}
     if token_model:
         import sentencepiece
 
         pieces = sentencepiece.SentencePieceProcessor(model_file=token_model)
-        tokenise = lambda text: pieces.encode(text, out_type=str)  # noqa: E731
-    words = None
-    for name, unit in UNITS.items():
-        if unit == "token" and tokenise is None:
-            continue
+        found["ter"] = lambda text: pieces.encode(text, out_type=str)
+    return found
+
+
+def score_one(ref: Path, hyp: Path, out: Path, utt2spk: Path | None, token_model: str) -> wer.Score:
+    """Score one set in all units; returns the word score."""
+    refs, hyps = read_text(ref), read_text(hyp)
+    speakers = read_2columns_text(utt2spk) if utt2spk and utt2spk.exists() else None
+    scores = {}
+    for name, split in units(token_model).items():
         try:
-            result = wer.score(refs, hyps, speakers, unit, tokenise)
+            scores[name] = wer.score(refs, hyps, speakers, split)
         except ValueError as error:
             raise ValueError(f"{hyp} against {ref}: {error}") from None
-        words = words or result
-        folder = out / f"score_{name}"
-        folder.mkdir(parents=True, exist_ok=True)
-        spk = {a.utterance: a.speaker for a in result.aligned}
-        for side, k in (("ref", 0), ("hyp", 1)):
-            texts = {
-                a.utterance: [p[k] for p in a.pairs if p[k] is not None] for a in result.aligned
-            }
-            (folder / f"{side}.trn").write_text(wer.trn(texts, spk))
-        text = wer.report(result, str(hyp))
-        theirs = run_sclite(folder) if unit == "word" else None
-        if theirs:
-            total = result.total
-            text += f"\nNIST sclite counts {theirs[1]} errors in {theirs[0]} words; here, "
-            text += f"{total.errors} in {total.words}. Its alignment weighs a substitution 4, an\n"
-            text += "insertion or deletion 3 (see sclite.txt); the one here makes fewest errors.\n"
-        beside = folder / "result.tmp"
-        beside.write_text(text)
-        beside.replace(folder / "result.txt")
-    (out / "score.json").write_text(json.dumps(summary(out, words)) + "\n")
-    return words
+        write_reports(scores[name], out / f"score_{name}", str(hyp), with_sclite=name == "wer")
+    counts = {name: score.as_dict() for name, score in scores.items()}
+    (out / "score.json").write_text(json.dumps(counts, indent=1) + "\n")
+    return scores["wer"]
 
 
-def summary(out: Path, words: wer.Score) -> dict:
-    """Counts of the words, for the report."""
-    return {"set": out.name, **vars(words.total)}
+def write_reports(result: wer.Score, folder: Path, title: str, with_sclite: bool) -> None:
+    """ref.trn, hyp.trn, result.txt; result.txt comes last and whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for side, name in enumerate(("ref", "hyp")):
+        (folder / f"{name}.trn").write_text(wer.trn(result, side))
+    text = wer.result_text(result, title)
+    theirs = run_sclite(folder) if with_sclite else None
+    if theirs:
+        text += f"\nNIST sclite counts {theirs[1]} errors in {theirs[0]} words; here, "
+        text += f"{result.errors} in {result.words}. Its alignment weighs a substitution 4, an\n"
+        text += "insertion or deletion 3 (see sclite.txt); the one here makes fewest errors.\n"
+    beside = folder / "result.tmp"
+    beside.write_text(text)
+    beside.replace(folder / "result.txt")
+
+
+def score_experiment(exp_dir: Path, data_dir: Path, token_model: str) -> None:
+    """Score all that was decoded and is not scored yet."""
+    found = sorted(exp_dir.glob("decode_*/*/text"))
+    if not found:
+        raise FileNotFoundError(f"{exp_dir} has no decode_<scale>/<set>/text: run stage 4")
+    for hyp in found:
+        about = json.loads((hyp.parent / "decode.json").read_text())
+        data = data_dir / Path(about["data"]).name
+        out = hyp.parent / "score_wer"
+        inputs = {
+            "ref": stamp.digest(data / "text"),
+            "hyp": stamp.digest(hyp),
+            "utt2spk": stamp.digest(data / "utt2spk"),
+            "token_model": stamp.digest(token_model) if token_model else None,
+            "sclite": sclite_command(),
+        }
+        if stamp.fresh(out, inputs):
+            continue
+        stamp.clear(out)
+        result = score_one(data / "text", hyp, hyp.parent, data / "utt2spk", token_model)
+        stamp.write(out, inputs)
+        log.info(f"{hyp.parent}: WER {result.error_rate:.1f} %")
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -118,24 +138,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--utt2spk", type=Path, help="speakers, for the summary")
     parser.add_argument("--token_model", default="", help="SentencePiece model, for score_ter/")
     args = parser.parse_args(argv)
-    if args.exp_dir is None:
-        if not (args.ref and args.hyp and args.out):
-            parser.error("give an experiment folder, or --ref, --hyp and --out")
-        result = score_one(args.ref, args.hyp, args.out, args.utt2spk, args.token_model)
-        print(
-            f"WER {result.error_rate:.2f} % ({result.total.errors} of {result.total.words} words)"
-        )
+    if args.exp_dir:
+        score_experiment(args.exp_dir, args.data, args.token_model)
         return
-    hyps = sorted(args.exp_dir.glob("decode_*/*/text"))
-    if not hyps:
-        raise FileNotFoundError(f"{args.exp_dir} has no decode_<scale>/<set>/text: run stage 4")
-    for hyp in hyps:
-        about = hyp.parent / "decode.json"
-        data = args.data / hyp.parent.name
-        if about.exists():
-            data = args.data / Path(json.loads(about.read_text())["data"]).name
-        result = score_one(data / "text", hyp, hyp.parent, data / "utt2spk", args.token_model)
-        log.info(f"{hyp.parent}: WER {result.error_rate:.1f} %")
+    if not (args.ref and args.hyp and args.out):
+        parser.error("give an experiment folder, or --ref, --hyp and --out")
+    result = score_one(args.ref, args.hyp, args.out, args.utt2spk, args.token_model)
+    print(f"WER {result.error_rate:.2f} % ({result.errors} of {result.words} words)")
 
 
 if __name__ == "__main__":

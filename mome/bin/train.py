@@ -16,9 +16,12 @@ import shutil
 import time
 from pathlib import Path
 
-import deepspeed
 import numpy as np
 import torch
+
+# Without a GPU DeepSpeed would look for one, and say so on standard output.
+os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
+import deepspeed
 import torch.distributed as dist
 from espnet2.train.reporter import Reporter
 from torch.utils.tensorboard import SummaryWriter

@@ -44,11 +44,11 @@ stage_start() { # number, what it does
   stage_started=$SECONDS
 }
 
-stage_end() { # number; its time goes to the log and, for the report, to a table
+stage_end() { # number; its time and the command go to the log and, for the report, to a table
   local spent=$((SECONDS - stage_started))
   log "Stage $1 took $((spent / 60)) min $((spent % 60)) s"
   mkdir -p "$exp"
-  printf '%s\t%s\n' "$1" "$spent" >> "$exp/stage_times.tsv"
+  printf '%s\t%s\t%s\n' "$1" "$spent" "$command_line" >> "$exp/stages.tsv"
 }
 
 main() {
@@ -127,7 +127,7 @@ main() {
     python -m mome.bin.score "$exp" --data data ${token_model:+--token_model "$token_model"}
     stage_end 5
     log "All stages asked for took $(((SECONDS - recipe_started) / 60)) min"
-    python -m mome.bin.report "$exp" --results RESULTS.md
+    python -m mome.bin.report "$exp" --beside exp --results RESULTS.md
   fi
 }
 

@@ -15,6 +15,9 @@ _help() {
             printf "  --%-16s %-34s %s\n", name, value[name], what } }'
 }
 
+# shellcheck disable=SC2034  # for the report
+command_line=$(printf '%q ' ./run.sh "$@")
+
 while [ $# -gt 0 ]; do
   if [ "$1" = --help ] || [ "$1" = -h ]; then _help; exit 0; fi
   _name=${1#--}
