@@ -1,5 +1,7 @@
 """An experiment folder and its books: what it was made from, measured and left out."""
 
+import contextlib
+import fcntl
 import json
 import logging
 import math
@@ -13,6 +15,22 @@ from mome.config import Config
 from mome.dataset import FeatureDataset
 
 log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def only_one(exp_dir: Path):
+    """Hold the folder for this process; ValueError when another one trains into it."""
+    path = exp_dir.with_name(f".{exp_dir.name}.lock")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as file:  # the system frees it when the process ends, however that is
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"{exp_dir} is being trained by another process: wait for it, or give this"
+                " training another --tag"
+            ) from None
+        yield
 
 
 def open_experiment(exp_dir: Path, about: dict, resume: bool) -> bool:

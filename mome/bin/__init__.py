@@ -1,9 +1,53 @@
 """Commands: one file, one verb; run as `python -m mome.bin.<verb>`, each with `--help`."""
 
+import argparse
+import difflib
 import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+
+class Parser(argparse.ArgumentParser):
+    """The options of a command; `--help` prints the docstring of its file, too.
+
+    `--num-jobs` is `--num_jobs`. An unknown option is an error that suggests the near one.
+    """
+
+    def __init__(self, doc: str):
+        super().__init__(
+            description=doc.split("\n\nShape key")[0],
+            formatter_class=_Help,
+            allow_abbrev=False,
+        )
+
+    def parse_known_args(self, args: list[str] | None = None, namespace=None):
+        """As argparse's; errors suggest."""
+        given = [_underscored(a) for a in (sys.argv[1:] if args is None else args)]
+        found, unknown = super().parse_known_args(given, namespace)
+        for option in unknown:
+            name = option.split("=")[0]
+            near = difflib.get_close_matches(name, self._option_string_actions, n=1)
+            if name.startswith("-") and near:
+                self.error(f"no option {name}; did you mean {near[0]}?")
+        return found, unknown
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """The docstring as it is; defaults where there are any."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        plain = action.default not in (None, False, argparse.SUPPRESS) and action.option_strings
+        return f"{text} (default: %(default)s)".strip() if plain and "default" not in text else text
+
+
+def _underscored(word: str) -> str:
+    """`--a-b=c-d` -> `--a_b=c-d`; anything else as it is."""
+    name, equals, value = word.partition("=")
+    return (
+        name.replace("-", "_").replace("__", "--", 1) + equals + value if name[:2] == "--" else word
+    )
 
 
 def run(main: Callable[[], None]) -> None:

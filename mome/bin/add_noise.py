@@ -24,7 +24,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mome import audio, datadir, ledger, noise, stamp
-from mome.bin import run
+from mome.bin import Parser, run
 
 COLUMNS = ("utterance", "file", "offset", "snr", "gain", "scale")
 HIGHEST = 0.99  # sample of a mix
@@ -61,8 +61,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="mome.bin.add_noise", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("data_dir", type=Path, help="the clean set")
     add("out_prefix", type=Path, help="data/test gives data/test_<noise>_<snr>")

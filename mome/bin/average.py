@@ -3,19 +3,18 @@
 Writes exp/<tag>/average/, a model folder like best/.
 """
 
-import argparse
 import logging
 from pathlib import Path
 
 from mome import checkpoint, config, stamp
-from mome.bin import run
+from mome.bin import Parser, run
 
 log = logging.getLogger(__name__)
 
 
 def main(argv: list[str] | None = None) -> None:
     """Average the newest checkpoints of an experiment."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(__doc__)
     parser.add_argument("exp_dir", type=Path, help="exp/<tag>, trained by stage 3")
     parser.add_argument("--last", type=int, default=5, help="checkpoints to average")
     args = parser.parse_args(argv)

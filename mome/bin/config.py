@@ -4,17 +4,15 @@ Without `--get`, every setting of the file, defaults and overrides included, as 
 value of one, a list as words: this is how the stages of a recipe read it.
 """
 
-import argparse
-
 from omegaconf import OmegaConf
 
 from mome import config
-from mome.bin import run
+from mome.bin import Parser, run
 
 
 def main(argv: list[str] | None = None) -> None:
     """Print a configuration or one value of it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(__doc__)
     parser.add_argument("config", help="YAML file")
     parser.add_argument("overrides", nargs="*", help="section.key=value")
     parser.add_argument("--get", metavar="KEY", help="section.key to print alone")

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from mome import ark, ledger, stamp
-from mome.bin import run, start_logging
+from mome.bin import Parser, run, start_logging
 
 VERSION = 3  # of the crops: raise it when the same media would give others
 log = logging.getLogger(__name__)
@@ -61,8 +61,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse(argv: list[str] | None, backends: tuple[str, ...]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="mome.bin.crop_mouths", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = Parser(__doc__)
     parser.add_argument("data_dir", type=Path, help="such as data/train")
     parser.add_argument("out_dir", type=Path, help="such as dump/mouths/train")
     parser.add_argument(

@@ -17,7 +17,7 @@ from espnet2.fileio.datadir_writer import DatadirWriter
 from tqdm import tqdm
 
 from mome import checkpoint, config, stamp
-from mome.bin import run
+from mome.bin import Parser, run
 from mome.compression import Scale, scales_of
 from mome.config import Config
 from mome.dataset import FeatureDataset, to_device
@@ -92,7 +92,7 @@ def write_text(path: Path, texts: dict[str, str]) -> None:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(__doc__)
     parser.add_argument("exp_dir", type=Path, help="exp/<tag>, trained by stage 3")
     parser.add_argument("--sets", nargs="+", required=True, help="names of test sets")
     parser.add_argument("--feats", type=Path, default=Path("dump/feats"), help="features of sets")

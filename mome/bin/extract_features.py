@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from mome import stamp
-from mome.bin import run
+from mome.bin import Parser, run
 
 FORMAT = 1
 FRAME = 320  # samples in an audio frame
@@ -60,11 +60,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="mome.bin.extract_features",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("data_dir", type=Path)
     add("mouths_dir", type=or_none, help="folder with mouths.scp, or none")

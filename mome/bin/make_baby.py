@@ -5,7 +5,6 @@ transcripts) and downloads/baby-whisper (a random Whisper encoder of 2 layers), 
 ones. With them a recipe runs through all its stages in minutes; what they write means nothing.
 """
 
-import argparse
 import logging
 import shutil
 from pathlib import Path
@@ -25,7 +24,7 @@ from transformers import (
 )
 
 from mome import stamp
-from mome.bin import run
+from mome.bin import Parser, run
 from mome.prompt import INSTRUCTION
 
 log = logging.getLogger(__name__)
@@ -110,7 +109,7 @@ def make_whisper(out_dir: Path) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Make both models, unless they are there."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(__doc__)
     parser.add_argument("text", type=Path, help="Kaldi text of the training set")
     parser.add_argument("out_dir", type=Path, help="the folder of foundation models")
     args = parser.parse_args(argv)

@@ -12,7 +12,7 @@ import os
 from pathlib import Path
 
 from mome import ledger, stamp
-from mome.bin import run, start_logging
+from mome.bin import Parser, run, start_logging
 
 CORPORA = ("mini", "lrs3", "lrs2")
 MAX_APART = 2  # frames by which audio and video may differ in length
@@ -35,8 +35,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="mome.bin.prepare_data", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser = Parser(__doc__)
     parser.add_argument("corpus", choices=CORPORA)
     parser.add_argument("root", type=Path, help="where the corpus lies")
     parser.add_argument("data_dir", type=Path, help="its sets are written to DATA_DIR/<set>")

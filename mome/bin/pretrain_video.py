@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 
 from mome import stamp
-from mome.bin import run, start_logging
+from mome.bin import Parser, run, start_logging
 
 FORMAT = 1
 FRAME_RATE = 25  # pictures a second
@@ -129,11 +129,7 @@ def train(rank: int, args: argparse.Namespace, config, meeting: str | None = Non
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="mome.bin.pretrain_video",
-        description=__doc__.split("\n\n")[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-    )
+    parser = Parser(__doc__)
     for name in ("train_data_dir", "train_mouths_dir", "valid_data_dir", "valid_mouths_dir"):
         parser.add_argument(name, type=Path)
     parser.add_argument("out_dir", type=Path)
@@ -143,7 +139,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--learning_rate", type=float, default=2e-3, help="the highest")
     parser.add_argument(
         "--num_jobs",
-        "--num_threads",
         type=int,
         default=2,
         help="processes that share each update; other weights come out with another number",

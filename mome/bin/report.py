@@ -6,7 +6,6 @@ table of word error rates. `--beside exp` adds the other scored experiments of a
 that compares them. What was not measured is shown as `-`.
 """
 
-import argparse
 import html
 import importlib.metadata
 import json
@@ -20,7 +19,7 @@ from pathlib import Path
 import markdown as markdown_to_html
 
 from mome import plots, wer
-from mome.bin import run
+from mome.bin import Parser, run
 from mome.compression import Scale
 
 log = logging.getLogger(__name__)
@@ -228,7 +227,7 @@ def scored(folder: Path) -> list[Path]:
 
 def main(argv: list[str] | None = None) -> None:
     """Write RESULTS.md and the reports; print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(__doc__)
     parser.add_argument("exp_dirs", nargs="+", type=Path, help="exp/<tag>, scored by stage 5")
     parser.add_argument("--beside", type=Path, help="folder of more experiments, to compare with")
     parser.add_argument("--results", type=Path, default=Path("RESULTS.md"))

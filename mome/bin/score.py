@@ -6,7 +6,6 @@ in sclite's form. The second form, stage 5 of a recipe, scores every decode_<sca
 experiment. Where NIST sclite is installed, what it says is kept beside, in sclite.txt.
 """
 
-import argparse
 import json
 import logging
 import re
@@ -18,7 +17,7 @@ from pathlib import Path
 from espnet2.fileio.read_text import read_2columns_text
 
 from mome import stamp, wer
-from mome.bin import run
+from mome.bin import Parser, run
 
 log = logging.getLogger(__name__)
 
@@ -127,9 +126,7 @@ def score_experiment(exp_dir: Path, data_dir: Path, token_model: str) -> None:
 
 def main(argv: list[str] | None = None) -> None:
     """Score one text or a whole experiment."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = Parser(__doc__)
     parser.add_argument("exp_dir", nargs="?", type=Path, help="exp/<tag>: score all it decoded")
     parser.add_argument("--data", type=Path, default=Path("data"), help="data directories of sets")
     parser.add_argument("--ref", type=Path, help="Kaldi text")

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from mome import stamp
-from mome.bin import run
+from mome.bin import Parser, run
 
 FORMAT = 2  # of what is made; a change here makes a corpus anew
 SETS = ("train", "valid", "test")
@@ -79,11 +79,7 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="mome.bin.synthesise",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = Parser(__doc__)
     add = parser.add_argument
     add("root", type=Path, help="folder of the corpus")
     add("--layout", choices=["lrs3", "lrs2"], default="lrs3", help="how the files lie")

@@ -28,7 +28,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from mome import checkpoint, config, stamp
 from mome.analysis import text_floor
-from mome.bin import run
+from mome.bin import Parser, run
 from mome.config import Config, TrainConfig
 from mome.dataset import FeatureDataset, Pick, Sampler, plan, to_device
 from mome.experiment import (
@@ -38,6 +38,7 @@ from mome.experiment import (
     leave_out_unfit,
     mean_of,
     mean_over_devices,
+    only_one,
     open_experiment,
 )
 from mome.model import STREAMS, MoMEModel, load_llm
@@ -257,7 +258,7 @@ def whole_weights(engine):
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = Parser(__doc__)
     parser.add_argument("--config", required=True, help="YAML file, such as conf/train_nano.yaml")
     parser.add_argument("--exp_dir", type=Path, required=True, help="exp/<tag>, written here")
     parser.add_argument("--train_set", type=Path, required=True, help="feature directory")
@@ -285,13 +286,14 @@ def main(argv: list[str] | None = None) -> None:
         f"{name}_set": stamp.digest(path / "feats.json") + stamp.digest(path / "text")
         for name, path in (("train", args.train_set), ("valid", args.valid_set))
     }
-    todo = [open_experiment(args.exp_dir, about, args.resume) if rank == 0 else None]
-    dist.broadcast_object_list(todo)
-    if todo[0]:
-        run_training(cfg, args, rank, world)
-        if rank == 0:
-            stamp.write(args.exp_dir, about)
-    dist.barrier()
+    with only_one(args.exp_dir) if rank == 0 else contextlib.nullcontext():
+        todo = [open_experiment(args.exp_dir, about, args.resume) if rank == 0 else None]
+        dist.broadcast_object_list(todo)
+        if todo[0]:
+            run_training(cfg, args, rank, world)
+            if rank == 0:
+                stamp.write(args.exp_dir, about)
+        dist.barrier()
     dist.destroy_process_group()
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mome.bin import main
+from mome.bin import Parser, main
 
 VERBS = main.verbs()
 
@@ -27,3 +27,16 @@ def test_every_command_has_help(verb):
     done = subprocess.run([mome, verb, "--help"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("usage: ")
+
+
+def test_options_take_dashes_and_a_misspelt_one_suggests_the_near_one(capsys):
+    parser = Parser("What it does.\n\nShape key\n    B  batch")
+    parser.add_argument("--num_jobs", type=int, default=2, help="processes")
+    parser.add_argument("--name")
+    args = parser.parse_args(["--num-jobs", "3", "--name=a-b"])
+    assert (args.num_jobs, args.name) == (3, "a-b")
+    with pytest.raises(SystemExit):
+        parser.parse_args(["--num_job", "3"])
+    assert "no option --num_job; did you mean --num_jobs?" in capsys.readouterr().err
+    text = parser.format_help()
+    assert "What it does." in text and "(default: 2)" in text and "Shape key" not in text

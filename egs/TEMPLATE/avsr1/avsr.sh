@@ -133,8 +133,8 @@ main() {
 
 # shellcheck disable=SC2086  # lists
 decode() {
-  OMP_NUM_THREADS=$(nproc) python -m mome.bin.decode "$exp" --model "$decode_model" \
-    --feats "$feats" --data data ${decode_scales:+--scales $decode_scales} "$@" $decode_args
+  OMP_NUM_THREADS=$(nproc) python -m mome.bin.decode "$exp" $decode_args --model "$decode_model" \
+    --feats "$feats" --data data ${decode_scales:+--scales $decode_scales} "$@"
 }
 
 free_port() {

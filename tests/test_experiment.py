@@ -1,0 +1,25 @@
+import pytest
+
+from mome.experiment import only_one, open_experiment
+
+
+def test_two_trainings_cannot_write_one_folder(tmp_path):
+    exp = tmp_path / "exp/x"
+    error = pytest.raises(ValueError, match="is being trained by another process")
+    with only_one(exp), error, only_one(exp):
+        pass
+    with only_one(exp):  # free again
+        pass
+
+
+@pytest.mark.parametrize(
+    "resume, steps, moved", [(True, 9, False), (True, 3, True), (False, 9, True)]
+)
+def test_more_steps_continue_and_other_trainings_are_moved_aside(tmp_path, resume, steps, moved):
+    exp = tmp_path / "x"
+    assert open_experiment(exp, {"train.num_steps": 4}, resume=True)
+    (exp / "log").write_text("first")
+    assert open_experiment(exp, {"train.num_steps": steps}, resume)
+    aside = list(tmp_path.glob("x.*"))
+    assert len(aside) == moved
+    assert ((aside[0] if moved else exp) / "log").read_text() == "first"
