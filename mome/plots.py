@@ -1,8 +1,13 @@
-"""Figures of a report: training curves, and error rates by scale and noise."""
+"""Figures: training curves, error rates by scale and noise, and a clip as the model gets it."""
 
 from pathlib import Path
 
 import matplotlib
+import numpy as np
+from transformers import WhisperFeatureExtractor
+
+from mome.compression import Scale, num_tokens
+from mome.encoders import FRAME, SAMPLE_RATE
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -58,3 +63,62 @@ def error_by_scale(rates: dict[str, dict[str, float]], path: Path) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, dpi=150)
     plt.close(figure)
+
+
+def clip(
+    frames: np.ndarray,
+    mouths: np.ndarray,
+    samples: np.ndarray,
+    scales: list[Scale],
+    title: str,
+    path: Path,
+) -> None:
+    """A clip as the model gets it: faces, mouths, spectrogram, and the tokens of each scale.
+
+    Args:
+        frames: (T, H, W, 3) RGB and `mouths` (T, 96, 96) grey, both at 25 a second.
+        samples: (S,) at 16 kHz.
+        scales: drawn below the spectrogram, a box for each token.
+    """
+    columns, duration = 8, len(samples) / SAMPLE_RATE
+    chosen = np.linspace(0, len(mouths) - 1, columns).round().astype(int)
+    streams = [s for s in ("audio", "video") if any(getattr(x, s) for x in scales)]
+    figure, rows = plt.subplots(
+        3 + len(streams),
+        1,
+        figsize=(10, 4.9 + 0.3 * len(scales) * len(streams)),
+        height_ratios=[1.4, 1.4, 1.7, *[0.3 * len(scales)] * len(streams)],
+        layout="constrained",
+    )
+    for axes, strip in zip(rows, (frames[chosen], mouths[chosen]), strict=False):
+        axes.imshow(np.hstack(list(strip)), cmap="gray", vmin=0, vmax=255, aspect="equal")
+        axes.set_axis_off()
+    rows[0].set_title(title)
+    mel = log_mel(samples)
+    rows[2].imshow(mel, origin="lower", aspect="auto", cmap="magma", extent=(0, duration, 0, 80))
+    rows[2].set(ylabel="mel band", xlim=(0, duration), xticks=[])
+    for axes, stream in zip(rows[3:], streams, strict=True):
+        count = {"audio": -(-len(samples) // FRAME), "video": len(mouths)}[stream]
+        for k, scale in enumerate(scales):
+            rate = getattr(scale, stream)
+            step = rate * {"audio": 0.02, "video": 0.04}[stream]
+            starts = np.arange(num_tokens(count, rate)) * step
+            ends = np.minimum(starts + step, count * step / rate)
+            boxes = list(zip(starts, ends - starts, strict=True))
+            axes.broken_barh(boxes, (-k - 0.4, 0.8), color=COLOURS[k], edgecolor="white")
+        axes.set(xlim=(0, duration), xticks=[])
+        axes.set_yticks(
+            [-k for k in range(len(scales))],
+            [f"{stream} {stream[0]}{getattr(s, stream)}" for s in scales],
+        )
+        axes.tick_params(left=False)
+        axes.spines[:].set_visible(False)
+    rows[-1].set(xlabel="seconds", xticks=np.arange(0, duration, 0.5))
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def log_mel(samples: np.ndarray) -> np.ndarray:
+    """(80, 100 a second) log-mel spectrogram, as Whisper hears it."""
+    mel = WhisperFeatureExtractor(feature_size=80)
+    return mel(samples, sampling_rate=SAMPLE_RATE, padding="do_not_pad").input_features[0]
