@@ -37,6 +37,8 @@ fi
 # shellcheck disable=SC2086  # train_args is a list
 setting() { python -m mome.bin.config "$train_config" $train_args --get "$1"; }
 
+cores() { env -u OMP_NUM_THREADS nproc; } # nproc alone would answer OMP_NUM_THREADS
+
 in_stage() { [ "$stage" -le "$1" ] && [ "$1" -le "$stop_stage" ]; }
 
 stage_start() { # number, what it does
@@ -96,7 +98,7 @@ main() {
     local procs=$ngpu threads=1
     if [ "$ngpu" = 0 ]; then
       procs=$cpu_procs
-      threads=$(($(nproc) / procs))
+      threads=$(($(cores) / procs))
       export DS_ACCELERATOR=cpu
     fi
     # shellcheck disable=SC2086  # train_args is a list
@@ -133,7 +135,7 @@ main() {
 
 # shellcheck disable=SC2086  # lists
 decode() {
-  OMP_NUM_THREADS=$(nproc) python -m mome.bin.decode "$exp" $decode_args --model "$decode_model" \
+  OMP_NUM_THREADS=$(cores) python -m mome.bin.decode "$exp" $decode_args --model "$decode_model" \
     --feats "$feats" --data data ${decode_scales:+--scales $decode_scales} "$@"
 }
 
