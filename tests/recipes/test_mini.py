@@ -66,6 +66,8 @@ def test_nano_runs_through_all_stages_and_a_second_run_redoes_nothing(tmp_path):
             assert (tmp_path / "data" / name / table).stat().st_size
         for table in ("audio.scp", "video.scp", "text", "utt2num_frames"):
             assert (tmp_path / "dump/feats" / name / table).stat().st_size
+    threads = len(os.sched_getaffinity(0))  # training has all cores, decoding too
+    assert f"1 process(es) of {threads} thread(s)" in done.stderr
     exp = tmp_path / "exp/train_nano"
     for part in ("config.yaml", "train.log", "tensorboard", "checkpoints", "best"):
         assert (exp / part).exists()
