@@ -337,8 +337,9 @@ def run_training(cfg: Config, args: argparse.Namespace, rank: int, world: int) -
     log.info(
         f"{len(data)} training and {len(valid)} validation utterances; {count / 1e6:.2f}M weights"
         f" are trained, {adapters / 1e6:.2f}M of them in adapters; scales"
-        f" {', '.join(map(str, model.scales))}; {world} process(es) of {torch.get_num_threads()} thread(s) with batches of at most"
-        f" {cfg.train.max_frames} frames of 40 ms and {cfg.train.accumulation} of them a step"
+        f" {', '.join(map(str, model.scales))}; {world} process(es) of {torch.get_num_threads()}"
+        f" thread(s) with batches of at most {cfg.train.max_frames} frames of 40 ms and"
+        f" {cfg.train.accumulation} of them a step"
     )
     log.info(f"loss floor of the text alone: {floor:.2f} nats a token (above it, nothing is heard)")
 
