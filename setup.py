@@ -48,7 +48,7 @@ setup(
         "tokenizers",
         "torch>=2.6",
         "tqdm",
-        "transformers>=5.0",
+        "transformers>=5.23",
     ],
     extras_require={
         # Called with --no-deps by tools/install.sh, which says why.

@@ -28,6 +28,13 @@ class Scale:
         rates = (f"a{self.audio}" if self.audio else "", f"v{self.video}" if self.video else "")
         return "_".join(filter(None, rates))
 
+    @property
+    def task(self) -> str:
+        """The task that has these streams: asr, vsr or avsr."""
+        if self.audio and self.video:
+            return "avsr"
+        return "asr" if self.audio else "vsr"
+
     @classmethod
     def parse(cls, name: str) -> "Scale":
         """Read `a4`, `v2` or `a4_v2`; ValueError for anything else."""
@@ -42,7 +49,12 @@ def _int(digits: str | None) -> int | None:
 
 
 def scales_of(task: str, audio_rates: list[int], video_rates: list[int]) -> list[Scale]:
-    """The scales of a task, finest first: rates of one stream, or all pairs for `avsr`."""
+    """The scales of a task, finest first: rates of one stream, or all pairs for `avsr`.
+
+    Those of `all`, one model for the three tasks, are those of avsr, asr and vsr.
+    """
+    if task == "all":
+        return [s for t in ("avsr", "asr", "vsr") for s in scales_of(t, audio_rates, video_rates)]
     return [
         Scale(audio, video)
         for audio in (audio_rates if task != "vsr" else [None])

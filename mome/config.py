@@ -15,8 +15,11 @@ from omegaconf.errors import OmegaConfBaseException
 
 T = TypeVar("T")
 
-TASKS = ("asr", "vsr", "avsr")
+TASKS = ("asr", "vsr", "avsr", "all")
+ADAPTERS = ("mome", "lora", "plain")
 POSITIONS = ("mhsa", "ffn", "layer")
+ROUTERS = ("shared", "per_scale", "static")
+LORA_FORMS = ("ms", "ss", "mss")
 
 
 @dataclass(frozen=True)
@@ -37,8 +40,9 @@ class ModelConfig:
 
     llm: str = "meta-llama/Llama-3.2-1B"  # Hugging Face id or folder
     llm_dtype: str = "bfloat16"
+    quantise: str = "none"  # or "8bit", "4bit": the frozen LLM by bitsandbytes, on a GPU
     attention: str = "sdpa"  # of the LLM, as transformers names it; "eager" is faster on CPU
-    task: str = "avsr"
+    task: str = "avsr"  # asr, vsr, avsr, or all: one model for the three
 
     # Frames per token; audio frames last 20 ms (Whisper), video frames 40 ms (25 fps).
     audio_rates: list[int] = field(default_factory=lambda: [4, 16])
@@ -46,20 +50,35 @@ class ModelConfig:
     compression: str = "average"  # or "stack"
     drop_tail: bool = False  # drop a last, partial group of frames, as the peers do
 
+    projector: str = "per_stream"  # or "per_rate", as the peers have it
     projector_dim: int = 2048  # hidden width
     projector_norm: bool = False  # LayerNorm on both sides
 
-    position: str = "layer"  # the block that experts run beside: mhsa | ffn | layer
+    adapter: str = "mome"  # or "lora" (on queries and values), "plain" (one expert, no router)
+    position: str = "layer"  # the block that mome and plain run beside: mhsa | ffn | layer
     num_routed: int = 23
     num_active: int = 4  # routed experts per token
     num_shared: int = 1
     expert_dim: int = 12
+    router: str = "shared"  # or "per_scale", "static": see mome/experts.py
     renormalise: bool = False  # gates of the chosen experts sum to 1
     balance_weight: float = 0.01
+    lora_rank: int = 64
+    lora_alpha: float = 8.0  # the output is scaled by alpha / rank
+    lora_form: str = "ms"  # one for all scales, or "ss": one for each, or "mss": both
+    plain_dim: int = 48
+
+    scale_weights: dict[str, float] = field(default_factory=dict)  # of the loss; 1 if not named
+    task_weights: dict[str, float] = field(default_factory=dict)  # likewise, for task all
 
     def __post_init__(self):
         _one_of("model.task", self.task, TASKS)
+        _one_of("model.adapter", self.adapter, ADAPTERS)
         _one_of("model.position", self.position, POSITIONS)
+        _one_of("model.router", self.router, ROUTERS)
+        _one_of("model.lora_form", self.lora_form, LORA_FORMS)
+        _one_of("model.projector", self.projector, ("per_stream", "per_rate"))
+        _one_of("model.quantise", self.quantise, ("none", "8bit", "4bit"))
         _one_of("model.compression", self.compression, ("average", "stack"))
         _one_of("model.llm_dtype", self.llm_dtype, ("bfloat16", "float32"))
         if not 0 < self.num_active <= self.num_routed:
@@ -71,6 +90,8 @@ class ModelConfig:
             rates = getattr(self, name)
             if not rates or min(rates) < 1 or len(set(rates)) != len(rates):
                 raise ValueError(f"model.{name} must be different whole numbers above 0: {rates}")
+        for name in self.task_weights:
+            _one_of("a key of model.task_weights", name, TASKS[:3])
 
 
 @dataclass(frozen=True)
@@ -101,6 +122,7 @@ class TrainConfig:
     scales_per_step: int = 0  # 0: all scales of a batch at each step; 1: one, drawn at random
     noisy_share: float = 0.5  # of the training utterances whose audio comes from a noisy copy
     audio_dropout: float = 0.0  # share of the training utterances whose audio is zeroed
+    gradient_checkpointing: bool = False  # recompute layers in the backward pass: less memory
     valid_every: int = 1000  # steps
     save_every: int = 1000
     keep_checkpoints: int = 5  # the newest ones; `average` is made of them

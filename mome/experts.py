@@ -8,10 +8,13 @@ product, and the gate of an expert that was not chosen is zero. Same result as a
 without its cost; and since experts share one parameter, every process of a training run has
 gradients for all of them.
 
+Which experts a token is sent to is decided by a router, a linear layer; the two other kinds are
+ablations (`ROUTERS`).
+
 Shape key
     B  batch              N  tokens in the sequence    D  width of the LLM
     R  routed experts     S  shared experts            E  all experts, R + S, routed first
-    H  width of one expert
+    H  width of one expert                             C  scales
 """
 
 import math
@@ -19,6 +22,12 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+ROUTERS = {
+    "shared": "one for all scales (the paper)",
+    "per_scale": "one for each scale (the paper's disjoint routers, Table 7)",
+    "static": "a learned choice of the layer that ignores the token",
+}
 
 
 class MoME(nn.Module):
@@ -32,6 +41,8 @@ class MoME(nn.Module):
         num_shared: experts that see every token with weight 1.
         expert_dim: width of one expert (the bottleneck).
         renormalise: scale the gates of the chosen experts to sum to 1 (the paper does not).
+        router: shared, per_scale or static, see `ROUTERS`.
+        num_scales: how many there are; `scale`, an index, says which one is being computed.
     """
 
     def __init__(
@@ -42,8 +53,12 @@ class MoME(nn.Module):
         num_shared: int,
         expert_dim: int,
         renormalise: bool = False,
+        router: str = "shared",
+        num_scales: int = 1,
     ):
         super().__init__()
+        if router not in ROUTERS:
+            raise ValueError(f"router must be one of {', '.join(ROUTERS)}; got {router!r}")
         if not 0 < num_active <= num_routed:
             raise ValueError(f"num_active must be in 1..{num_routed}, got {num_active}")
         if num_shared < 0 or expert_dim < 1:
@@ -54,7 +69,12 @@ class MoME(nn.Module):
         self.num_routed, self.num_active, self.num_shared = num_routed, num_active, num_shared
         self.expert_dim, self.renormalise = expert_dim, renormalise
         num_experts = num_routed + num_shared
-        self.router = nn.Linear(dim, num_routed, bias=False)
+        self.kind, self.scale = router, 0
+        if router == "static":
+            self.choice_R = nn.Parameter(torch.randn(num_routed) * 0.02)
+        else:  # routers of all scales, one after the other
+            num_routers = num_scales if router == "per_scale" else 1
+            self.router = nn.Linear(dim, num_routers * num_routed, bias=False)
         self.down = nn.Linear(dim, num_experts * expert_dim)  # all experts, one after the other
         self.up = nn.Parameter(torch.zeros(num_experts * expert_dim, dim))
         self.up_bias = nn.Parameter(torch.zeros(num_experts, dim))
@@ -66,7 +86,13 @@ class MoME(nn.Module):
 
     def probabilities(self, x_BND: Tensor) -> Tensor:
         """The router's softmax over all routed experts, (B, N, R) in float32."""
-        return F.linear(x_BND.float(), self.router.weight.float()).softmax(dim=-1)
+        if self.kind == "static":
+            logits_BNR = self.choice_R.float().expand(*x_BND.shape[:-1], -1)
+        else:
+            router_CRD = self.router.weight.unflatten(0, (-1, self.num_routed))
+            router_RD = router_CRD[self.scale if self.kind == "per_scale" else 0]
+            logits_BNR = F.linear(x_BND.float(), router_RD.float())
+        return logits_BNR.softmax(dim=-1)
 
     def route(self, x_BND: Tensor) -> Tensor:
         """Weight of each routed expert for each token: (B, N, R), zero for the ones not chosen."""
@@ -87,6 +113,13 @@ class MoME(nn.Module):
         if self.renormalise:
             top_BNK = top_BNK / top_BNK.sum(dim=-1, keepdim=True)
         return torch.zeros_like(probs_BNR).scatter(-1, chosen_BNK, top_BNK)
+
+    def active_parameters(self) -> int:
+        """Parameters used for a token: the router's and those of the experts it is sent to."""
+        dim = self.up.shape[1]
+        router = self.num_routed * (1 if self.kind == "static" else dim)
+        expert = 2 * dim * self.expert_dim + self.expert_dim + dim
+        return router + (self.num_active + self.num_shared) * expert
 
     def extra_repr(self) -> str:
         return (

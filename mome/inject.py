@@ -1,4 +1,4 @@
-"""Attach adapters beside a block of each layer of a frozen Hugging Face LLM (MoME §3.2, Fig. 3).
+"""Attach adapters beside blocks of each layer of a frozen Hugging Face LLM (MoME §3.2, Fig. 3).
 
 The LLM's own classes and weights stay as they are: an adapter becomes a child named "adapter" of
 the block, and a forward hook adds what it makes of the block's input to the block's output.
@@ -8,19 +8,26 @@ the block, and a forward hook adds what it makes of the block's input to the blo
 | mhsa     | input_layernorm(x)         | the attention output, before the residual sum   |
 | ffn      | post_attention_layernorm(h)| the FFN output, before the residual sum         |
 | layer    | input_layernorm(x)         | the output of the whole layer                   |
+| q_v      | input_layernorm(x)         | the queries, and another one's to the values    |
 """
 
 from collections.abc import Callable
 
 from torch import Tensor, nn
 
-# Position in a decoder layer -> the name of the block the adapter runs beside ("" = the layer).
-BLOCKS = {"mhsa": "self_attn", "ffn": "mlp", "layer": ""}
+# Position in a decoder layer -> the blocks that adapters run beside ("" = the layer).
+BLOCKS = {
+    "mhsa": ["self_attn"],
+    "ffn": ["mlp"],
+    "layer": [""],
+    "q_v": ["self_attn.q_proj", "self_attn.v_proj"],
+}
 
 
-def inject(llm: nn.Module, position: str, make_adapter: Callable[[], nn.Module]) -> int:
-    """Freeze `llm` and give every decoder layer a new adapter. Returns how many.
+def inject(llm: nn.Module, position: str, make_adapter: Callable[..., nn.Module]) -> int:
+    """Freeze `llm` and give every decoder layer new adapters. Returns how many.
 
+    `make_adapter()` makes one; at `q_v`, `make_adapter(in_dim, out_dim)` for a linear layer.
     Raises ValueError for an unknown position, an LLM of another layout, or one that has adapters.
     """
     if position not in BLOCKS:
@@ -29,13 +36,26 @@ def inject(llm: nn.Module, position: str, make_adapter: Callable[[], nn.Module])
         raise ValueError("this LLM has adapters already: load a fresh one")
     layers = decoder_layers(llm)
     llm.requires_grad_(False)
-    weight = next(llm.parameters())
+    device = next(llm.parameters()).device
+    count = 0
     for layer in layers:
-        block = layer.get_submodule(BLOCKS[position])
-        block.adapter = make_adapter().to(weight.device)
-        hook = _add_beside_layer if position == "layer" else _add_beside_block
-        block.register_forward_hook(hook, with_kwargs=True)
-    return len(layers)
+        for name in BLOCKS[position]:
+            block = layer.get_submodule(name)
+            dims = (block.in_features, block.out_features) if position == "q_v" else ()
+            block.adapter = make_adapter(*dims).to(device)
+            hook = _add_beside_layer if position == "layer" else _add_beside_block
+            block.register_forward_hook(hook, with_kwargs=True)
+            count += 1
+    return count
+
+
+def set_scale(llm: nn.Module, index: int) -> None:
+    """Tell the adapters which scale the next forward passes are at: its place in the model's list.
+
+    Adapters that have a part for each scale look at it; the others do not.
+    """
+    for adapter in adapters(llm):
+        adapter.scale = index
 
 
 def adapters(llm: nn.Module) -> list[nn.Module]:

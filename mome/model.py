@@ -11,22 +11,29 @@ Shape key
     B  batch    T  encoder frames    N  tokens    D  width of the LLM    L  text tokens
 """
 
+import contextlib
 from collections.abc import Iterable
 
 import torch
 import torch.nn.functional as F
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
+from mome.adapters import attach, has_parts_per_scale
 from mome.alignment import Alignment
 from mome.compression import Projector, Scale, compress, num_tokens, scales_of
 from mome.config import ModelConfig
-from mome.experts import MoME, balance_loss
-from mome.inject import adapters, inject
+from mome.experts import balance_loss
+from mome.inject import adapters, decoder_layers, set_scale
 from mome.prompt import Prompt, instruction_ids, pad_right
 
-STREAMS = {"asr": ["audio"], "vsr": ["video"], "avsr": ["audio", "video"]}  # of each task
+STREAMS = {  # of each task
+    "asr": ["audio"],
+    "vsr": ["video"],
+    "avsr": ["audio", "video"],
+    "all": ["audio", "video"],
+}
 
 
 class MoMEModel(AbsESPnetModel):
@@ -43,50 +50,50 @@ class MoMEModel(AbsESPnetModel):
         super().__init__()
         self.config = config
         self.scales = scales_of(config.task, config.audio_rates, config.video_rates)
+        self.scale_index = 0
+        for name in config.scale_weights:
+            if name not in map(str, self.scales):
+                raise ValueError(
+                    f"model.scale_weights names {name}, but the scales are"
+                    f" {', '.join(map(str, self.scales))}"
+                )
         self.streams = STREAMS[config.task]
         dim = llm.config.hidden_size
-        inject(
-            llm,
-            config.position,
-            lambda: MoME(
-                dim,
-                config.num_routed,
-                config.num_active,
-                config.num_shared,
-                config.expert_dim,
-                config.renormalise,
-            ),
-        )
+        attach(llm, config, len(self.scales))
         self.llm = llm.eval()
-        out_std = llm.get_input_embeddings().weight.float().std().item()
-        widths = {s: frame_dims[s] * self._frames_per_vector(s) for s in self.streams}
-        self.projectors = nn.ModuleDict(
-            {
-                s: Projector(width, config.projector_dim, dim, config.projector_norm, out_std)
-                for s, width in widths.items()
-            }
-        )
+        words = llm.get_input_embeddings().weight
+        out_std = 1.0 if words.is_meta else words.float().std().item()
+        self.projectors = nn.ModuleDict()
+        for name, (stream, rate) in self._projector_names().items():
+            width = frame_dims[stream] * (rate if config.compression == "stack" else 1)
+            self.projectors[name] = Projector(
+                width, config.projector_dim, dim, config.projector_norm, out_std
+            )
         self.prompt = Prompt(dim, out_std)
         self.alignment: Alignment | None = None  # see add_alignment
         self.ctc_weight = 0.0
-        self.register_buffer(
-            "instruction", torch.tensor(instruction_ids(tokenizer, config.task)), persistent=False
-        )
+        for task in sorted({scale.task for scale in self.scales}):
+            ids = torch.tensor(instruction_ids(tokenizer, task))
+            self.register_buffer(f"instruction_{task}", ids, persistent=False)
         bos = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
         self.register_buffer("bos", torch.tensor(bos, dtype=torch.long), persistent=False)
         self.eos = tokenizer.eos_token_id
 
-    def _frames_per_vector(self, stream: str) -> int:
-        """How many frames a compressed token holds side by side: 1, or the rate when stacked."""
-        if self.config.compression == "average":
-            return 1
-        rates = self.config.audio_rates if stream == "audio" else self.config.video_rates
-        if len(rates) > 1:
-            raise ValueError(
-                f"compression 'stack' needs a projector per rate, but model.{stream}_rates is"
-                f" {list(rates)}: give one rate, or use 'average'"
-            )
-        return rates[0]
+    def _projector_names(self) -> dict[str, tuple[str, int]]:
+        """Name of each projector -> its stream and rate: one a stream, or one a stream and rate."""
+        config, names = self.config, {}
+        for stream in self.streams:
+            rates = config.audio_rates if stream == "audio" else config.video_rates
+            if config.projector == "per_rate":
+                names |= {f"{stream}_{rate}": (stream, rate) for rate in rates}
+                continue
+            if config.compression == "stack" and len(rates) > 1:
+                raise ValueError(
+                    f"compression 'stack' needs a projector per rate, but model.{stream}_rates is"
+                    f" {list(rates)}: set model.projector=per_rate, give one rate, or use 'average'"
+                )
+            names[stream] = (stream, rates[0])
+        return names
 
     def add_alignment(self, token_ids: Iterable[int], weight: float) -> None:
         """Add the CTC loss of `mome.alignment` to training, over these ids of the text."""
@@ -100,7 +107,34 @@ class MoMEModel(AbsESPnetModel):
         self.llm.eval()
         for adapter in adapters(self.llm):
             adapter.train(mode)
+        if self.llm.is_activation_checkpointing:
+            for layer in decoder_layers(self.llm):
+                layer.training = mode  # transformers asks the layer; what is in it stays as it is
         return self
+
+    def checkpoint_gradients(self) -> None:
+        """Keep only the inputs of the LLM's layers; compute the rest again in the backward pass.
+
+        The scale of the forward pass holds for its recomputation, too, whatever came between.
+        """
+        how = {"use_reentrant": False, "context_fn": self._recompute_at_the_same_scale}
+        self.llm.activation_checkpointing_enable(activation_checkpointing_kwargs=how)
+
+    def _recompute_at_the_same_scale(self):
+        at = self.scale_index
+
+        @contextlib.contextmanager
+        def again():
+            now = self.scale_index
+            self._set_scale(at)
+            yield
+            self._set_scale(now)
+
+        return contextlib.nullcontext(), again()
+
+    def _set_scale(self, index: int) -> None:
+        self.scale_index = index
+        set_scale(self.llm, index)
 
     def collect_feats(self, **batch: Tensor) -> dict[str, Tensor]:
         """ESPnet's hook for feature statistics: the features as they are, they need none."""
@@ -122,7 +156,9 @@ class MoMEModel(AbsESPnetModel):
         text = [ids[:n] for ids, n in zip(batch["text"], batch["text_lengths"], strict=True)]
         asked = [Scale.parse(s) for s in scales] if scales else self.scales
         stats: dict[str, Tensor] = {}
-        parts = [self._scale_loss(scale, text, batch, stats) for scale in asked]
+        parts = [
+            self._weight(scale) * self._scale_loss(scale, text, batch, stats) for scale in asked
+        ]
         loss = torch.stack(parts).mean()
         if self.training and self.ctc_weight:
             stats["ctc"] = self.ctc_loss(**batch)
@@ -130,6 +166,11 @@ class MoMEModel(AbsESPnetModel):
         stats["loss"] = loss
         stats = {name: value.detach().float() for name, value in stats.items()}
         return loss, stats, torch.tensor(sum(len(t) + 1 for t in text), device=loss.device)
+
+    def _weight(self, scale: Scale) -> float:
+        """Weight of a scale's loss, c_ij in MoME §3.3."""
+        weights = self.config.task_weights if self.config.task == "all" else {}
+        return self.config.scale_weights.get(str(scale), 1.0) * weights.get(scale.task, 1.0)
 
     def _scale_loss(self, scale: Scale, text: list[Tensor], batch: dict, stats: dict) -> Tensor:
         """Cross-entropy of text and EOS at a scale, plus the weighted balance loss."""
@@ -149,7 +190,7 @@ class MoMEModel(AbsESPnetModel):
         targets = torch.cat([torch.cat([t, eos]) for t in text])
         loss = F.cross_entropy(self.llm.lm_head(hidden).float(), targets)
         stats[f"loss_{scale}"] = loss
-        if self.training and self.config.balance_weight:
+        if self.training and self.config.balance_weight and self.config.adapter == "mome":
             probs = [a.probs_BNR for a in adapters(self.llm)]
             balance = torch.stack(
                 [balance_loss(p, self.config.num_active, inside_BN) for p in probs]
@@ -161,24 +202,40 @@ class MoMEModel(AbsESPnetModel):
     def prompts(self, scale: Scale, **batch) -> list[Tensor]:
         """The embedded prompt of each utterance at a scale, (N_b, D) each; `batch` as in forward.
 
-        Raises ValueError for a scale of another task or one that an utterance is too short for.
+        From here on the adapters are at this scale. A scale that was not trained is taken where
+        all parts of the model are shared by scales. Raises ValueError for one that is not, for a
+        scale of another task, and for one that an utterance is too short for.
         """
         tokens = self.project(scale, **batch)
+        self._set_scale(self._index(scale))
         embed = self.llm.get_input_embeddings()
-        bos, instruction = embed(self.bos), embed(self.instruction)
+        bos = embed(self.bos)
+        instruction = embed(self.get_buffer(f"instruction_{scale.task}"))
         empty = [None] * len(next(iter(tokens.values())))
         audio, video = tokens.get("audio", empty), tokens.get("video", empty)
         return [
             self.prompt.sequence(bos, a, v, instruction) for a, v in zip(audio, video, strict=True)
         ]
 
+    def _index(self, scale: Scale) -> int:
+        """Place of a scale among the trained ones; 0 for others, when it does not matter."""
+        if scale in self.scales:
+            return self.scales.index(scale)
+        if has_parts_per_scale(self.config) or self.config.projector == "per_rate":
+            raise ValueError(
+                f"scale {scale} was not trained, and this model has parts for each scale: choose"
+                f" one of {', '.join(map(str, self.scales))}"
+            )
+        return 0
+
     def project(self, scale: Scale, **batch) -> dict[str, list[Tensor]]:
         """Compressed and projected tokens of each stream and utterance, (N_b, D) each."""
         rates = {"audio": scale.audio, "video": scale.video}
-        if {s for s, rate in rates.items() if rate} != set(self.streams):
+        if scale.task not in {s.task for s in self.scales}:
             example = ", ".join(map(str, self.scales))
             raise ValueError(f"scale {scale} is not one of task {self.config.task}, like {example}")
-        return {s: self._project(s, rates[s], batch) for s in self.streams}
+        self._index(scale)  # raises
+        return {s: self._project(s, rates[s], batch) for s in STREAMS[scale.task]}
 
     def _project(self, stream: str, rate: int, batch: dict) -> list[Tensor]:
         frames_BTD, lengths_B = batch[stream], batch[f"{stream}_lengths"]
@@ -193,7 +250,8 @@ class MoMEModel(AbsESPnetModel):
         tokens_BND = compress(frames_BTD, rate, how, drop_tail, lengths_B)
         if stream == "audio" and batch.get("audio_kept") is not None:
             tokens_BND = tokens_BND * batch["audio_kept"][:, None, None]
-        projector = self.projectors[stream]
+        per_rate = self.config.projector == "per_rate"
+        projector = self.projectors[f"{stream}_{rate}" if per_rate else stream]
         flat = torch.cat([row[:n] for row, n in zip(tokens_BND, counts, strict=True)])
         return list(projector(flat.to(projector.out.weight.dtype)).split(counts))
 
@@ -202,7 +260,8 @@ class MoMEModel(AbsESPnetModel):
         text = [ids[:n] for ids, n in zip(batch["text"], batch["text_lengths"], strict=True)]
         kept_B = torch.ones(len(text), device=batch["text"].device)
         loss = kept_B.new_zeros(())
-        for stream, tokens in self.project(self.scales[0], **batch).items():
+        finest = next(s for s in self.scales if STREAMS[s.task] == self.streams)
+        for stream, tokens in self.project(finest, **batch).items():
             kept = batch.get("audio_kept") if stream == "audio" else None
             weight_B = kept_B if kept is None else kept.float()
             loss = loss + self.alignment(stream, tokens, text, weight_B)
@@ -216,7 +275,22 @@ class MoMEModel(AbsESPnetModel):
 def load_llm(config: ModelConfig, device: str | torch.device = "cpu") -> tuple[nn.Module, object]:
     """The frozen LLM of a configuration and its tokenizer, from a hub id or a folder."""
     tokenizer = AutoTokenizer.from_pretrained(config.llm)
-    llm = AutoModelForCausalLM.from_pretrained(
-        config.llm, dtype=getattr(torch, config.llm_dtype), attn_implementation=config.attention
+    options = {
+        "dtype": getattr(torch, config.llm_dtype),
+        "attn_implementation": config.attention,
+    }
+    if config.quantise == "none":
+        return AutoModelForCausalLM.from_pretrained(config.llm, **options).to(device), tokenizer
+    if torch.device(device).type != "cuda":
+        raise ValueError(
+            f"model.quantise={config.quantise} needs a GPU, but the model is on {device}"
+        )
+    quantisation = BitsAndBytesConfig(
+        load_in_4bit=config.quantise == "4bit",
+        load_in_8bit=config.quantise == "8bit",
+        bnb_4bit_compute_dtype=options["dtype"],
     )
-    return llm.to(device), tokenizer
+    llm = AutoModelForCausalLM.from_pretrained(
+        config.llm, quantization_config=quantisation, device_map={"": device}, **options
+    )
+    return llm, tokenizer

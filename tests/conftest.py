@@ -46,7 +46,7 @@ def baby_model(wake: bool = True, **config) -> MoMEModel:
     model = MoMEModel(cfg, baby_llm(), WordTokenizer(), {"audio": 8, "video": 6})
     if wake:
         for name, parameter in model.trained().items():
-            if ".adapter.up" in name:
+            if ".adapter.up" in name or ".adapter.b_" in name:
                 torch.nn.init.normal_(parameter, std=0.3)
     return model.eval()
 

@@ -92,3 +92,41 @@ def test_padding_does_not_count_in_the_balance():
 def test_impossible_sizes_are_refused():
     with pytest.raises(ValueError, match=r"num_active must be in 1\.\.5, got 6"):
         MoME(6, 5, 6, 1, 3)
+
+
+def test_routers_of_scales_are_separate_modules_side_by_side():
+    torch.manual_seed(0)
+    mome, x = MoME(6, 5, 2, 1, 3, router="per_scale", num_scales=3), torch.randn(2, 4, 6)
+    for scale in range(3):
+        alone = awake(1)
+        weights = alone.state_dict()
+        weights["router.weight"] = mome.router.weight[5 * scale : 5 * scale + 5].detach()
+        alone.load_state_dict(weights)
+        every = dict(weights, **{"router.weight": mome.router.weight.detach()})
+        mome.load_state_dict(every)
+        mome.scale = scale
+        torch.testing.assert_close(mome(x), alone(x))
+
+
+def test_a_static_choice_is_the_same_for_every_token_and_is_learned():
+    mome = MoME(6, 5, 2, 1, 3, router="static")
+    torch.nn.init.normal_(mome.up)
+    gate = mome.route(torch.randn(2, 4, 6))
+    assert torch.equal(gate, gate[:1, :1].expand_as(gate))
+    torch.testing.assert_close(gate[0, 0].sum(), mome.choice_R.softmax(0).topk(2).values.sum())
+    mome(torch.randn(2, 4, 6)).sum().backward()
+    assert mome.choice_R.grad.abs().min() > 0
+
+
+@pytest.mark.parametrize(
+    "router, expected", [("shared", 5 * 6), ("per_scale", 5 * 6), ("static", 5)]
+)
+def test_active_parameters_are_those_a_token_meets(router, expected):
+    expert = (6 * 3 + 3) + (3 * 6 + 6)
+    mome = MoME(6, 5, 2, 1, 3, router=router, num_scales=4)
+    assert mome.active_parameters() == expected + 3 * expert
+
+
+def test_an_unknown_router_is_refused():
+    with pytest.raises(ValueError, match="shared, per_scale, static; got 'dynamic'"):
+        MoME(6, 5, 2, 1, 3, router="dynamic")

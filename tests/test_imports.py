@@ -11,9 +11,10 @@ SHELF = {"bin": 3, "corpora": 2, "synthesis": 2}
 LEVEL = {  # of the files straight in mome/; those not named are leaves
     **dict.fromkeys(["transcribe", "plots"], 2),
     **dict.fromkeys(["model", "dataset", "checkpoint", "decoding", "experiment"], 1),
+    "adapters": 0.7,
     **dict.fromkeys(["inject", "encoders", "prompt", "datadir", "video", "alignment"], 0.5),
 }
-LEAVES = "experts lora compression avhubert audio ark noise augment config wer stamp analysis"
+LEAVES = "experts lora plain compression avhubert audio ark noise augment config wer stamp analysis"
 
 
 def imports(path: Path) -> set[Path]:

@@ -72,7 +72,7 @@ def test_generation_with_cache_equals_generation_without(position):
 
 
 def test_what_cannot_be_adapted_is_refused():
-    with pytest.raises(ValueError, match="mhsa, ffn, layer; got 'mlp'"):
+    with pytest.raises(ValueError, match="mhsa, ffn, layer, q_v; got 'mlp'"):
         inject(baby_llm(), "mlp", make)
     with pytest.raises(ValueError, match=r"no `model.layers`"):
         inject(torch.nn.Linear(2, 2), "ffn", make)

@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from conftest import baby_llm, baby_model, random_batch, row
 
 from mome.compression import Scale, compress
+from mome.inject import adapters
 
 
 def test_loss_equals_the_sequence_written_out():
@@ -16,7 +17,7 @@ def test_loss_equals_the_sequence_written_out():
         video = model.projectors["video"](compress(one["video"], 2))[0]
         d, text = model.prompt.delimiters, one["text"][0]
         prompt = [embed(model.bos), d["audio_start"], audio, d["audio_end"]]
-        prompt += [d["video_start"], video, d["video_end"], embed(model.instruction)]
+        prompt += [d["video_start"], video, d["video_end"], embed(model.instruction_avsr)]
         sequence = torch.cat([*prompt, embed(text)])
         logits = model.llm(inputs_embeds=sequence[None]).logits[0, -len(text) - 1 :]
         targets = torch.cat([text, torch.tensor([model.eos])])
@@ -44,13 +45,132 @@ def test_padding_changes_nothing():
     torch.testing.assert_close(model(**batch)[0], model(**longer)[0])
 
 
-def test_gradients_reach_all_that_is_trained_and_nothing_else():
-    model = baby_model().train()
+# Every system of the paper and every baseline, at a size for tests.
+SYSTEMS = {
+    "mome_mhsa": {"position": "mhsa"},
+    "mome_ffn": {"position": "ffn"},
+    "mome_layer": {"position": "layer"},
+    "disjoint_routers": {"router": "per_scale"},
+    "static_top_k": {"router": "static"},
+    "no_shared_expert": {"num_shared": 0, "renormalise": True},
+    "plain": {"adapter": "plain", "plain_dim": 7},
+    "llama_avsr": {"adapter": "lora", "lora_rank": 4, "audio_rates": [4], "video_rates": [2]},
+    "mtsk_ms": {"adapter": "lora", "lora_rank": 4},
+    "mtsk_ss": {"adapter": "lora", "lora_rank": 4, "lora_form": "ss"},
+    "mtsk_mss": {"adapter": "lora", "lora_rank": 4, "lora_form": "mss"},
+    "per_rate": {"projector": "per_rate"},
+    "stacked": {"projector": "per_rate", "compression": "stack"},
+    "all_tasks": {"task": "all"},
+}
+each_system = pytest.mark.parametrize("system", SYSTEMS.values(), ids=SYSTEMS)
+
+
+@each_system
+def test_gradients_reach_all_that_is_trained_and_nothing_else(system):
+    model = baby_model(**system).train()
     model(**random_batch())[0].backward()
     with_gradient = {n for n, p in model.named_parameters() if p.grad is not None}
     assert with_gradient == set(model.trained())
     assert any("projectors" in n for n in with_gradient)
     assert any("delimiters" in n for n in with_gradient)
+
+
+@each_system
+def test_one_scale_a_step_leaves_no_weight_of_the_adapters_without_a_gradient(system):
+    model = baby_model(**system).train()
+    model(scales=[str(model.scales[-1])], **random_batch())[0].backward()
+    assert all(p.grad is not None for n, p in model.trained().items() if ".adapter." in n)
+
+
+@each_system
+def test_a_fresh_model_gives_the_frozen_llm_logits(system):
+    model, batch = baby_model(wake=False, **system), random_batch()
+    prompt = model.prompts(model.scales[0], **batch)[0][None]
+    expected = baby_llm()(inputs_embeds=prompt).logits
+    assert torch.equal(model.llm(inputs_embeds=prompt).logits, expected)
+
+
+@each_system
+def test_recomputed_layers_give_the_same_loss_and_gradients(system):
+    kept, again = baby_model(**system).train(), baby_model(**system)
+    again.checkpoint_gradients()
+    again.train()
+    forwards = []
+    again.llm.model.layers[0].mlp.register_forward_pre_hook(lambda *_: forwards.append(1))
+    losses = [model(**random_batch())[0] for model in (kept, again)]
+    for loss in losses:
+        loss.backward()
+    assert len(forwards) == 2 * len(again.scales)  # each layer ran twice
+    torch.testing.assert_close(*losses)
+    for (name, a), b in zip(kept.trained().items(), again.trained().values(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad, msg=name)
+    assert not again.llm.model.layers[0].mlp.training
+
+
+@pytest.mark.parametrize("name", ["disjoint_routers", "mtsk_ss", "mtsk_mss"])
+def test_parts_of_other_scales_get_no_gradient(name):
+    model = baby_model(**SYSTEMS[name]).train()
+    model(scales=["a4_v5"], **random_batch())[0].backward()
+    adapter = adapters(model.llm)[0]
+    if name == "disjoint_routers":
+        grads = adapter.router.weight.grad.unflatten(0, (4, -1))
+    else:
+        grads = adapter.b_POK.grad
+    used = [bool(grad.any()) for grad in grads]
+    assert used == [*{"mtsk_mss": [True]}.get(name, []), False, True, False, False]
+
+
+@each_system
+def test_scales_in_turn_and_interleaved_give_the_same_losses(system):
+    model, batch = baby_model(**system), random_batch()
+    names = [str(s) for s in model.scales]
+    in_turn = {n: model(scales=[n], **batch)[0] for n in names}
+    for n in [*reversed(names), *names]:
+        assert torch.equal(model(scales=[n], **batch)[0], in_turn[n])
+    together = model(scales=names, **batch)[1]
+    assert all(together[f"loss_{n}"] == in_turn[n] for n in names)
+
+
+@each_system
+def test_an_untrained_scale_is_taken_where_nothing_belongs_to_a_scale(system):
+    model, batch = baby_model(**system), random_batch()
+    per_scale = system.get("router") == "per_scale" or system.get("lora_form") in ("ss", "mss")
+    if per_scale or system.get("projector") == "per_rate":
+        with pytest.raises(
+            ValueError, match=r"scale a8_v3 was not trained, .* choose one of a4_v2"
+        ):
+            model.prompts(Scale(8, 3), **batch)
+    else:
+        audio, video = model.project(Scale(8, 3), **batch).values()
+        assert (len(audio[0]), len(video[0])) == (7, 9)
+
+
+def test_one_model_for_three_tasks_has_the_scales_and_prompts_of_each():
+    model, batch = baby_model(task="all"), random_batch()
+    assert [str(s) for s in model.scales][3:] == ["a16_v5", "a4", "a16", "v2", "v5"]
+    for task in ("asr", "vsr", "avsr"):
+        alone = baby_model(task=task)
+        alone.load_state_dict(model.state_dict(), strict=False)
+        name = str(alone.scales[0])
+        torch.testing.assert_close(
+            model(scales=[name], **batch)[0], alone(scales=[name], **batch)[0]
+        )
+
+
+def test_weights_of_scales_and_tasks_count():
+    batch = random_batch()
+    weights = {"scale_weights": {"a4": 3.0}, "task_weights": {"asr": 2.0, "vsr": 0.5}}
+    model, plain = baby_model(task="all", **weights), baby_model(task="all")
+    loss = {n: plain(scales=[n], **batch)[0] for n in ("a4", "v2", "a4_v2")}
+    expected = (6 * loss["a4"] + 0.5 * loss["v2"] + loss["a4_v2"]) / 3
+    torch.testing.assert_close(model(scales=["a4", "v2", "a4_v2"], **batch)[0], expected)
+    with pytest.raises(ValueError, match="scale_weights names a5, but the scales are a4_v2"):
+        baby_model(scale_weights={"a5": 2.0})
+
+
+def test_stacking_at_several_rates_needs_a_projector_for_each():
+    with pytest.raises(ValueError, match="needs a projector per rate"):
+        baby_model(compression="stack")
 
 
 def test_the_frozen_llm_stays_in_eval_mode():
@@ -91,13 +211,6 @@ def test_a_clip_too_short_for_a_scale_is_named():
 def test_a_scale_of_another_task_is_refused():
     with pytest.raises(ValueError, match="scale a4 is not one of task avsr, like a4_v2"):
         baby_model().prompts(Scale(4, None), **random_batch())
-
-
-def test_a_fresh_model_gives_the_frozen_llm_logits():
-    model, batch = baby_model(wake=False), random_batch()
-    prompt = model.prompts(Scale(4, 2), **batch)[0][None]
-    expected = baby_llm()(inputs_embeds=prompt).logits
-    assert torch.equal(model.llm(inputs_embeds=prompt).logits, expected)
 
 
 def test_alignment_loss_equals_ctc_by_cosine_and_leaves_out_dropped_audio():

@@ -1,0 +1,72 @@
+"""LoRA beside a frozen linear layer, one for all scales or one for each (Llama-AVSR, Llama-MTSK).
+
+    LoRA(x) = alpha / rank * (x A^T) B^T,  added to the output of the layer
+
+| form | pairs of A and B        | active at a scale             |
+|------|-------------------------|-------------------------------|
+| ms   | one                     | that one                      |
+| ss   | one for each scale      | the scale's                   |
+| mss  | one, and one for each   | the common and the scale's    |
+
+Hu et al. 2022; the Matryoshka forms are those of Llama-MTSK (Cappellazzo et al. 2025).
+
+Shape key
+    B  batch    N  tokens    I  width of the input    O  width of the output
+    P  pairs    K  rank
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+FORMS = ("ms", "ss", "mss")
+
+
+class LoRA(nn.Module):
+    """What LoRA adds to the output of a frozen linear layer. Starts as a no-op: B is zero.
+
+    Args:
+        in_dim, out_dim: those of the linear layer.
+        rank: of each pair.
+        alpha: the output is scaled by alpha / rank.
+        form: ms, ss or mss.
+        num_scales: how many there are; `scale`, an index, says which one is being computed.
+    """
+
+    def __init__(
+        self,
+        in_dim: int,
+        out_dim: int,
+        rank: int,
+        alpha: float,
+        form: str = "ms",
+        num_scales: int = 1,
+    ):
+        super().__init__()
+        if form not in FORMS:
+            raise ValueError(f"form must be one of {', '.join(FORMS)}; got {form!r}")
+        if rank < 1:
+            raise ValueError(f"rank must be 1 or more, got {rank}")
+        num_pairs = {"ms": 1, "ss": num_scales, "mss": 1 + num_scales}[form]
+        # All pairs in one parameter, so that every step has a gradient for all of them.
+        self.a_PKI = nn.Parameter(torch.empty(num_pairs, rank, in_dim))
+        self.b_POK = nn.Parameter(torch.zeros(num_pairs, out_dim, rank))
+        for a_KI in self.a_PKI:
+            nn.init.kaiming_uniform_(a_KI, a=math.sqrt(5))
+        self.factor, self.form, self.scale = alpha / rank, form, 0
+
+    @property
+    def active(self) -> list[int]:
+        """Which pairs are used at the scale."""
+        return {"ms": [0], "ss": [self.scale], "mss": [0, 1 + self.scale]}[self.form]
+
+    def forward(self, x_BNI: Tensor) -> Tensor:
+        a_KI = torch.cat([self.a_PKI[p] for p in self.active])
+        b_OK = torch.cat([self.b_POK[p] for p in self.active], dim=1)
+        return F.linear(F.linear(x_BNI, a_KI), b_OK) * self.factor
+
+    def active_parameters(self) -> int:
+        """Parameters used at a scale."""
+        return len(self.active) * (self.a_PKI[0].numel() + self.b_POK[0].numel())
