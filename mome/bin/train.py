@@ -318,6 +318,8 @@ def run_training(cfg: Config, args: argparse.Namespace, rank: int, world: int) -
     for part, name, limit in ((data, "skipped.txt", 0.01), (valid, "skipped_valid.txt", 0.0)):
         leave_out_unfit(part, cfg, args.exp_dir / name, limit)
     model = MoMEModel(cfg.model, llm, tokenizer, data.frame_dims).to(device)
+    if cfg.train.gradient_checkpointing:
+        model.checkpoint_gradients()
     if cfg.train.warmup.num_steps or cfg.train.warmup.weight:
         ids = {i for u in data.utterances for i in data.ids[u]}
         model.add_alignment(ids, cfg.train.warmup.weight)

@@ -56,6 +56,20 @@ def test_help_lists_the_settings():
         assert f"--{name} " in done.stdout
 
 
+def test_a_dry_run_says_what_would_be_trained_for_each_of_a_list(tmp_path):
+    (tmp_path / "list.txt").write_text(
+        "# two experiments\none model.expert_dim=6\n\ntwo model.adapter=lora model.lora_rank=4\n"
+    )
+    done = run("--tuning", str(tmp_path / "list.txt"), "--dry-run", timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "expert_dim: 6" in done.stdout and "adapter: lora" in done.stdout
+    lora = 30 * 4 * (576 + 576 + 576 + 192)
+    assert f"active{lora:>20,}" in done.stdout
+    done = run("--tuning", "none.txt", timeout=60)
+    assert done.returncode == 2
+    assert "no list none.txt; there are:" in done.stderr
+
+
 def test_nano_runs_through_all_stages_and_a_second_run_redoes_nothing(tmp_path):
     options = ["--train-config", "conf/train_nano.yaml", "--work_dir", str(tmp_path)]
     done = run(*options, timeout=1200)

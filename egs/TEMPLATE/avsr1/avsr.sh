@@ -15,6 +15,10 @@ recipe_started=$SECONDS
 [ -f "$train_config" ] || die "no configuration $train_config; there are: $(echo conf/train_*.yaml)"
 [[ $stage =~ ^[0-9]+$ && $stop_stage =~ ^[0-9]+$ ]] || die "--stage and --stop-stage are numbers, 0 to 5"
 train_config=$(readlink -f "$train_config")
+if [ -n "$tuning" ]; then
+  [ -f "$tuning" ] || die "no list $tuning; there are: $(echo conf/tuning/*.txt)"
+  tuning=$(readlink -f "$tuning")
+fi
 
 . ./path.sh
 
@@ -53,7 +57,36 @@ stage_end() { # number; its time and the command go to the log and, for the repo
   printf '%s\t%s\t%s\n' "$1" "$spent" "$command_line" >> "$exp/stages.tsv"
 }
 
+# Each line of a tuning list is an experiment: a name, then changes to the train config.
+tune() {
+  local list=$1 base=$tag name changes number=0
+  if [ "$stage" -lt 3 ] && [ "$dry_run" = false ]; then
+    "$recipe_dir/run.sh" "${given_options[@]}" --tuning "" --stop_stage "$((stop_stage < 2 ? stop_stage : 2))"
+    stage=3
+  fi
+  while read -r name changes <&3; do
+    if [[ -z $name || $name == \#* ]]; then continue; fi
+    number=$((number + 1))
+    log "Experiment $number of $list: $name, with $changes"
+    "$recipe_dir/run.sh" "${given_options[@]}" --tuning "" --stage "$stage" \
+      --tag "${base}_$name" --train_args "$train_args $changes"
+  done 3< "$list"
+  [ "$number" -gt 0 ] || die "$list holds no experiment"
+}
+
 main() {
+  if [ -n "$tuning" ]; then
+    tune "$tuning"
+    return
+  fi
+  if [ "$dry_run" = true ]; then
+    # shellcheck disable=SC2086  # train_args is a list
+    python -m mome.bin.config "$train_config" $train_args
+    # shellcheck disable=SC2086
+    python -m mome.bin.count --config "$train_config" $train_args
+    return
+  fi
+
   if in_stage 0; then
     stage_start 0 "data directories and foundation models"
     . "$recipe_dir/local/data.sh"

@@ -1,5 +1,6 @@
 # Source this after the defaults: `--name value` then sets `name`; `--help` lists the settings.
-# A setting is a line `name=value` of run.sh or utils/settings.sh; dashes count as underscores.
+# A setting is a line `name=value` of run.sh or utils/settings.sh; dashes count as underscores. One
+# that is `false` is a switch: its name alone makes it `true`.
 # shellcheck shell=bash
 
 _settings() { sed -n '/^[a-z][a-z0-9_]*=/p' utils/settings.sh run.sh; }
@@ -15,8 +16,8 @@ _help() {
             printf "  --%-16s %-34s %s\n", name, value[name], what } }'
 }
 
-# shellcheck disable=SC2034  # for the report
-command_line=$(printf '%q ' ./run.sh "$@")
+# shellcheck disable=SC2034  # used by avsr.sh
+given_options=("$@") command_line=$(printf '%q ' ./run.sh "$@")
 
 while [ $# -gt 0 ]; do
   if [ "$1" = --help ] || [ "$1" = -h ]; then _help; exit 0; fi
@@ -31,6 +32,11 @@ while [ $# -gt 0 ]; do
 print("".join(difflib.get_close_matches(sys.argv[1], sys.stdin.read().split(), 1)))' "$_name")
     echo "$0: no setting called '$1'${_near:+; did you mean --$_near?} (see $0 --help)" >&2
     exit 2
+  fi
+  if [ "${!_name}" = false ] && { [ $# -lt 2 ] || [[ $2 == --?* ]]; }; then # a switch
+    printf -v "$_name" true
+    shift
+    continue
   fi
   if [ $# -lt 2 ] || [[ $2 == --?* ]]; then
     echo "$0: $1 needs a value" >&2

@@ -6,6 +6,8 @@ stage=0             # the first stage to run
 stop_stage=5        # the last stage to run
 train_config=       # conf/train_*.yaml: the model, its training, its decoding
 train_args=         # changes to it, such as "train.lr=5e-4 train.seed=1"
+tuning=             # a list of changes, conf/tuning/*.txt: stages 3 to 5 for each of them
+dry_run=false       # print the settings of the model and its parameters, and do nothing
 tag=                # name of the experiment: the stem of train_config by default
 work_dir=.          # where data/, dump/, exp/ and downloads/ go
 nj=2                # parallel jobs in stages 0 to 2

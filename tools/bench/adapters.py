@@ -1,0 +1,177 @@
+#!/usr/bin/env python
+"""What adapters cost: python tools/bench/adapters.py [--dtype float32] [--layers 2]
+
+Times a stack of layers of the shape of Llama-3.2-1B, alone and with each adapter, in one process
+and in turns, so that whatever else the machine does falls on all of them; prints medians of the
+ratios to the frozen stack. `loop` is the usual form of MoME: one expert after the other, on the
+tokens that were sent to it.
+"""
+
+import argparse
+import statistics
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import DynamicCache, LlamaConfig, LlamaModel
+
+from mome.experts import MoME
+from mome.inject import adapters, inject
+from mome.lora import LoRA
+from mome.plain import Plain
+
+
+class Loop(MoME):
+    """MoME as it is usually written: gather the tokens of an expert, run it, add them back."""
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        x_ND = x_BND.flatten(0, 1)
+        gate_NE = self.route(x_ND)
+        out_ND = torch.zeros_like(x_ND)
+        H = self.expert_dim
+        for e in range(self.num_routed + self.num_shared):
+            rows = slice(e * H, (e + 1) * H)
+            chosen = torch.arange(len(x_ND), device=x_ND.device)
+            weight_N1 = torch.ones(len(x_ND), 1, device=x_ND.device, dtype=x_ND.dtype)
+            if e < self.num_routed:
+                chosen = gate_NE[:, e].nonzero()[:, 0]
+                weight_N1 = gate_NE[chosen, e][:, None].to(x_ND.dtype)
+            if len(chosen):
+                hidden = F.gelu(
+                    F.linear(x_ND[chosen], self.down.weight[rows], self.down.bias[rows])
+                )
+                y_ND = hidden @ self.up[rows] + self.up_bias[e]
+                out_ND = out_ND.index_add(0, chosen, weight_N1 * y_ND)
+        return out_ND.view_as(x_BND)
+
+
+DIM = 2048
+SYSTEMS = {
+    "MoME-23/4-MHSA": ("mhsa", lambda: MoME(DIM, 23, 4, 1, 8)),
+    "MoME-23/4-FFN": ("ffn", lambda: MoME(DIM, 23, 4, 1, 8)),
+    "MoME-23/4-LAYER": ("layer", lambda: MoME(DIM, 23, 4, 1, 8)),
+    "  loop form": ("layer", lambda: Loop(DIM, 23, 4, 1, 8)),
+    "plain, 48": ("layer", lambda: Plain(DIM, 48)),
+    "LoRA, rank 64": ("q_v", lambda i, o: LoRA(i, o, 64, 8.0)),
+    "LoRA MSS, rank 64": ("q_v", lambda i, o: LoRA(i, o, 64, 8.0, "mss", 4)),
+}
+
+
+def stack(layers: int, dtype: torch.dtype, device: str) -> LlamaModel:
+    """Layers of Llama-3.2-1B with random weights, frozen, and a tiny vocabulary."""
+    config = LlamaConfig(
+        vocab_size=8,
+        hidden_size=DIM,
+        intermediate_size=8192,
+        num_hidden_layers=layers,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        head_dim=64,
+    )
+    torch.manual_seed(0)
+    return LlamaModel(config).to(device, dtype).eval().requires_grad_(False)
+
+
+class Llm(nn.Module):
+    """What `inject` takes: something with `model.layers`."""
+
+    def __init__(self, model: LlamaModel):
+        super().__init__()
+        self.model = model
+
+
+def prefill(model: LlamaModel, tokens: int, device: str):
+    """A call that reads a prompt of `tokens`."""
+    x_BND = torch.randn(1, tokens, DIM, dtype=model.dtype, device=device)
+
+    @torch.inference_mode()
+    def call() -> None:
+        model(inputs_embeds=x_BND, use_cache=False)
+
+    return call
+
+
+def decode(model: LlamaModel, tokens: int, device: str):
+    """A call that reads one token behind a prompt of `tokens`."""
+    prompt_BND = torch.randn(1, tokens, DIM, dtype=model.dtype, device=device)
+    x_BND = prompt_BND[:, :1]
+
+    @torch.inference_mode()
+    def call() -> None:
+        cache.crop(tokens)
+        model(inputs_embeds=x_BND, past_key_values=cache, use_cache=True)
+
+    with torch.inference_mode():
+        cache = DynamicCache(config=model.config)
+        model(inputs_embeds=prompt_BND, past_key_values=cache, use_cache=True)
+    return call
+
+
+def step(model: LlamaModel, tokens: int, device: str):
+    """A call that runs forward and backward, to the adapters and to the input."""
+    x_BND = torch.randn(1, tokens, DIM, dtype=model.dtype, device=device, requires_grad=True)
+
+    def call() -> None:
+        model(inputs_embeds=x_BND, use_cache=False).last_hidden_state.float().sum().backward()
+
+    return call
+
+
+JOBS = {
+    "prefill 100": (prefill, 100),
+    "prefill 600": (prefill, 600),
+    "decode 1 after 100": (decode, 100),
+    "train 600": (step, 600),
+}
+
+
+def measure(calls: dict, seconds: float, device: str) -> dict[str, float]:
+    """Median over rounds of each call's time, as a ratio to that of "frozen" in the same round."""
+    ratios: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    end = time.monotonic() + seconds * len(calls)
+    while time.monotonic() < end or len(ratios["frozen"]) < 5:
+        spent = {}
+        for name, call in calls.items():
+            start = time.perf_counter()
+            call()
+            if device == "cuda":
+                torch.cuda.synchronize()
+            spent[name] = time.perf_counter() - start
+        for name in calls:
+            ratios[name].append(spent[name] / spent["frozen"])
+    return {name: statistics.median(values) for name, values in ratios.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
+    parser.add_argument("--layers", type=int, default=2, help="of the 16; ratios do not change")
+    parser.add_argument("--seconds", type=float, default=8.0, help="for each cell of the table")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    args = parser.parse_args()
+    dtype = getattr(torch, args.dtype)
+    models = {"frozen": stack(args.layers, dtype, args.device)}
+    for name, (position, make) in SYSTEMS.items():
+        llm = Llm(stack(args.layers, dtype, args.device))
+        inject(llm, position, lambda *dims, make=make: make(*dims).to(args.device, dtype))
+        for adapter in adapters(llm):
+            adapter.train()
+            for parameter in adapter.parameters():
+                nn.init.normal_(parameter, std=0.02)
+        models[name] = llm.model
+    print(f"{args.layers} layers, {args.dtype}, {args.device}, {torch.get_num_threads()} threads")
+    print(f"| time, frozen stack = 1 | {' | '.join(JOBS)} |\n|---|{'---|' * len(JOBS)}")
+    table = {name: [] for name in models}
+    for make_call, tokens in JOBS.values():
+        calls = {name: make_call(model, tokens, args.device) for name, model in models.items()}
+        for name, ratio in measure(calls, args.seconds, args.device).items():
+            table[name].append(f"{ratio:.2f}")
+    for name, cells in table.items():
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    main()
