@@ -99,8 +99,8 @@ def decode(model: LlamaModel, tokens: int, device: str):
 
     @torch.inference_mode()
     def call() -> None:
-        cache.crop(tokens)
         model(inputs_embeds=x_BND, past_key_values=cache, use_cache=True)
+        cache.crop(-1)
 
     with torch.inference_mode():
         cache = DynamicCache(config=model.config)
