@@ -22,7 +22,7 @@ def only_one(exp_dir: Path):
     """Hold the folder for this process; ValueError when another one trains into it."""
     path = exp_dir.with_name(f".{exp_dir.name}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:  # the system frees it when the process ends, however that is
+    with path.open("a") as file:  # the system frees it when the process ends, however that is
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
