@@ -1,5 +1,6 @@
 """Figures: training curves, error rates by scale and noise, and a clip as the model gets it."""
 
+import re
 from pathlib import Path
 
 import matplotlib
@@ -37,31 +38,40 @@ def training_curves(metrics: list[dict], path: Path, floor: float | None = None)
     plt.close(figure)
 
 
-def smooth(values: tuple[float, ...], share: float = 0.05) -> list[float]:
-    """Exponential mean; each value counts with `share`."""
-    out: list[float] = []
-    for value in values:
-        out.append(value if not out else (1 - share) * out[-1] + share * value)
-    return out
+def smooth(values: tuple[float, ...], share: float = 0.05) -> np.ndarray:
+    """Mean over a window of `share` of the curve, around each point; narrower at the ends."""
+    half = max(1, round(share * len(values) / 2))
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    first = np.maximum(np.arange(len(values)) - half, 0)
+    last = np.minimum(np.arange(len(values)) + half + 1, len(values))
+    return (sums[last] - sums[first]) / (last - first)
 
 
 def error_by_scale(rates: dict[str, dict[str, float]], path: Path) -> None:
-    """Word error rate of each test set at each scale: {set: {scale: per cent}}."""
+    """Word error rate of each test set at each scale: {set: {scale: per cent}}.
+
+    A set without its own video has the colour of the set with it, and broken lines.
+    """
     scales = list(dict.fromkeys(s for row in rates.values() for s in row))
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    for k, (name, row) in enumerate(rates.items()):
+    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+    sets = list(dict.fromkeys(re.sub(r"_(zeroed|other)_video$", "", name) for name in rates))
+    for name, row in rates.items():
+        found = re.fullmatch(r"(.*?)(?:_(zeroed|other)_video)?", name)
+        k = sets.index(found[1])
         points = [(scales.index(s), rate) for s, rate in row.items()]
         axes.plot(
             *zip(*sorted(points), strict=True),
             marker="os^Dv<>"[k % 7],
             color=COLOURS[k % len(COLOURS)],
-            label=name,
+            linestyle={None: "-", "zeroed": "--", "other": ":"}[found[2]],
+            alpha=1.0 if found[2] is None else 0.6,
+            label=name.replace("_", " "),
         )
     axes.set_xticks(range(len(scales)), scales)
     axes.set(xlabel="scale (frames per token)", ylabel="word error rate (%)", ylim=(0, None))
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=110)
     plt.close(figure)
 
 

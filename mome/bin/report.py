@@ -1,9 +1,9 @@
 """Report: python -m mome.bin.report exp/<tag> [--beside exp] [--results RESULTS.md]
 
 Stage 5 of a recipe. Writes RESULTS.md (date, versions, commands, error rates in ESPnet's columns)
-and exp/<tag>/report/index.html (the same as a page, with figures and examples), and prints the
-table of word error rates. `--beside exp` adds the other scored experiments of a folder, and a table
-that compares them. What was not measured is shown as `-`.
+with figures/ beside it, and exp/<tag>/report/index.html (the same as a page, with examples), and
+prints the table of word error rates. `--beside exp` adds the other scored experiments of a folder,
+and a table that compares them. What was not measured is shown as `-`.
 """
 
 import html
@@ -161,28 +161,30 @@ def history(exp_dir: Path) -> str:
     )
 
 
-def section(exp_dir: Path) -> str:
-    """An experiment's part of RESULTS.md."""
-    text = f"## {exp_dir.name}\n\n{history(exp_dir)}{markdown(matrix(read_scores(exp_dir)))}\n"
+def section(exp_dir: Path, figures: str = "") -> str:
+    """An experiment's part of RESULTS.md, with links to its figures."""
+    text = f"## {exp_dir.name}\n\n{figures}{history(exp_dir)}"
+    text += f"{markdown(matrix(read_scores(exp_dir)))}\n"
     return text + "".join(details(exp_dir, unit) for unit in UNITS)
 
 
-def figures(exp_dir: Path, folder: Path) -> str:
+def figures(exp_dir: Path, folder: Path, prefix: str = "") -> str:
     """Draw error rates by scale and, where there are any, training curves; returns their links."""
     scores = read_scores(exp_dir)
     rates: dict[str, dict[str, float]] = {}
     for name in order_sets({name for name, _ in scores}):
         scales = order_scales({s for n, s in scores if n == name})
         rates[name] = {s: scores[name, s].error_rate for s in scales}
-    plots.error_by_scale(rates, folder / "wer.png")
-    links = "![Word error rate by scale](wer.png)\n\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    plots.error_by_scale(rates, folder / f"{prefix}wer.png")
+    links = f"![Word error rate by scale]({prefix}wer.png)\n\n"
     metrics = exp_dir / "metrics.jsonl"
     if metrics.exists():
         lines = [json.loads(line) for line in metrics.read_text().splitlines()]
         about = exp_dir / "text_floor.json"
         floor = json.loads(about.read_text())["nats_a_token"] if about.exists() else None
-        plots.training_curves(lines, folder / "loss.png", floor)
-        links += "![Loss](loss.png)\n\n"
+        plots.training_curves(lines, folder / f"{prefix}loss.png", floor)
+        links += f"![Loss]({prefix}loss.png)\n\n"
     return links
 
 
@@ -208,8 +210,7 @@ def examples(exp_dir: Path) -> str:
 def write_page(exp_dir: Path) -> Path:
     """exp/<tag>/report/index.html with its figures."""
     folder = exp_dir / "report"
-    folder.mkdir(exist_ok=True)
-    text = section(exp_dir).replace("\n\n", f"\n\n{figures(exp_dir, folder)}", 1)
+    text = section(exp_dir, figures(exp_dir, folder))
     body = markdown_to_html.markdown(text, extensions=["tables"])
     page = folder / "index.html"
     page.write_text(
@@ -239,7 +240,10 @@ def main(argv: list[str] | None = None) -> None:
     if len(shown) > 1:
         rows = comparison({e.name: read_scores(e) for e in shown})
         text += f"## All experiments\n\n{markdown(rows)}\n"
-    text += "\n".join(section(exp_dir) for exp_dir in shown)
+    folder = args.results.parent / "figures"
+    for exp_dir in shown:
+        links = figures(exp_dir, folder, f"{exp_dir.name}_") if exp_dir in args.exp_dirs else ""
+        text += section(exp_dir, links.replace("](", "](figures/")) + "\n"
     beside = args.results.with_suffix(".tmp")
     beside.write_text(text)
     beside.replace(args.results)

@@ -52,6 +52,8 @@ def test_a_row_per_set_and_a_column_per_scale_and_a_dash_for_what_is_missing(tmp
     assert cells(text, "| one | a4_v2") == ["one", "a4_v2", "14.3", "-"]
     assert cells(text, "| two |") == ["two", "a4", "0.0", "14.3"]
     assert "test_babble_-5" in capsys.readouterr().out
+    assert "](figures/one_wer.png)" in text
+    assert (tmp_path / "figures/two_wer.png").exists()
 
 
 def test_experiments_beside_are_compared_but_not_those_moved_aside(tmp_path, two):
