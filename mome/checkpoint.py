@@ -103,6 +103,25 @@ def load_into(model: nn.Module, model_dir: str | Path) -> None:
             parameter.copy_(weights[name])
 
 
+def copy_parts(model: nn.Module, model_dir: str | Path, prefixes: list[str]) -> None:
+    """Give the trained weights whose names begin with one of `prefixes` the values of a folder.
+
+    Raises ValueError when the folder lacks one of them or has it in another shape.
+    """
+    weights = read(model_dir)
+    with torch.no_grad():
+        for name, parameter in model.trained().items():
+            if not name.startswith(tuple(prefixes)):
+                continue
+            if name not in weights or weights[name].shape != parameter.shape:
+                found = tuple(weights[name].shape) if name in weights else "none"
+                raise ValueError(
+                    f"{model_dir} cannot be started from: {name} is {tuple(parameter.shape)} in"
+                    f" this model and {found} there"
+                )
+            parameter.copy_(weights[name])
+
+
 def average(model_dirs: list[Path]) -> dict[str, Tensor]:
     """The mean of the weights of several model folders, summed in float32."""
     total: dict[str, Tensor] = {}

@@ -102,9 +102,17 @@ class WarmupConfig:
     """
 
     num_steps: int = 0
+    start_from: str = ""  # instead: the projectors of another training, such as exp/x/warmup
     batch_size: int = 32  # utterances
     lr: float = 2e-3
     weight: float = 0.0  # of the CTC loss beside the LLM's, in the training that follows
+
+    def __post_init__(self):
+        if self.num_steps and self.start_from:
+            raise ValueError(
+                "train.warmup.num_steps and train.warmup.start_from exclude each other: set the"
+                " first to 0"
+            )
 
 
 @dataclass(frozen=True)

@@ -65,3 +65,17 @@ def test_average_is_the_mean(tmp_path):
         checkpoint.save(tmp_path / f"s{k}", {"w": torch.full((2,), k)}, ModelConfig(), {})
     mean = checkpoint.average([tmp_path / f"s{k}" for k in (1.0, 2.0, 6.0)])
     assert torch.equal(mean["w"], torch.full((2,), 3.0))
+
+
+def test_parts_of_another_model_are_taken_and_misfits_told(tmp_path):
+    other, model = baby_model(position="mhsa"), baby_model(wake=False)
+    checkpoint.save(tmp_path / "m", other.trained(), other.config, {})
+    before = model.trained()["prompt.delimiters.audio_start"].clone()
+    checkpoint.copy_parts(model, tmp_path / "m", ["projectors."])
+    for name, parameter in model.trained().items():
+        if name.startswith("projectors."):
+            assert torch.equal(parameter, other.trained()[name])
+    assert torch.equal(model.trained()["prompt.delimiters.audio_start"], before)
+    wider = baby_model(projector_dim=13)
+    with pytest.raises(ValueError, match=r"projectors\.audio\.hidden\.weight is \(13, 8\) in this"):
+        checkpoint.copy_parts(wider, tmp_path / "m", ["projectors."])

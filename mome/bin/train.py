@@ -352,10 +352,10 @@ def run_training(cfg: Config, args: argparse.Namespace, rank: int, world: int) -
             warm_up(model, data, cfg.train, device)
             checkpoint.save(warm, model.trained(), cfg, base)
         dist.barrier()
-        weights = checkpoint.read(warm)
-        with torch.no_grad():
-            for name, parameter in model.trained().items():
-                parameter.copy_(weights[name])
+        checkpoint.copy_parts(model, warm, [""])
+    if cfg.train.warmup.start_from:
+        parts = ["projectors.", "prompt.", "alignment."]
+        checkpoint.copy_parts(model, cfg.train.warmup.start_from, parts)
 
     trained = list(model.trained().values())
     engine, *_ = deepspeed.initialize(

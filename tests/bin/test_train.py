@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
-from mome import ark
+from mome import ark, checkpoint
 from mome.bin import make_baby
 
 WORDS = """the boat found my river and we liked his old market today before""".split()  # noqa: SIM905
@@ -121,6 +122,14 @@ def test_killed_in_the_middle_and_resumed_it_gives_the_same_losses(recipe):
     assert "resumed after step 12" in log
     log = train(recipe, "exp/whole", "--resume", "train.num_steps=4", "train.lr=2e-2")
     assert "was moved to" in log and "train.lr" in log
+
+    start = ["train.warmup.num_steps=0", "train.warmup.start_from=exp/killed/warmup"]
+    train(recipe, "exp/started", *start, "model.adapter=plain", "train.num_steps=1", "train.lr=0")
+    warm, started = (
+        checkpoint.read(recipe / f"exp/{x}") for x in ("killed/warmup", "started/best")
+    )
+    names = [n for n in warm if n.startswith(("projectors.", "prompt."))]
+    assert names and all(torch.equal(warm[n].to(started[n]), started[n]) for n in names)
 
 
 @pytest.mark.parametrize("zero", ["zero.json", "zero2.json"])
