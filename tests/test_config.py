@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,17 @@ def test_every_config_of_a_recipe_loads_and_says_what_it_is(path):
     config.load(path)
     head = path.read_text().split("\nencoders:")[0]
     assert head.startswith("# ") and "# Command: egs/" in head
+
+
+LISTS = sorted((Path(__file__).parents[1] / "egs").glob("*/avsr1/conf/tuning/*.txt"))
+
+
+@pytest.mark.parametrize("path", LISTS, ids=lambda p: f"{p.parts[-4]}-{p.stem}")
+def test_every_tuning_list_changes_the_config_it_names(path):
+    text = path.read_text()
+    base = re.search(r"--train_config (conf/\S+\.yaml)", text)
+    base = path.parents[2] / (base[1] if base else "conf/train_mome_layer.yaml")
+    lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+    assert lines and len({name for name, *_ in lines}) == len(lines)
+    for _, *changes in lines:
+        config.load(base, changes)
