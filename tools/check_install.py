@@ -3,6 +3,8 @@
 
 import importlib
 import importlib.metadata
+import logging
+import os
 import shutil
 import sys
 
@@ -23,6 +25,7 @@ NEEDED = {
     "scipy": ("scipy", "resampling"),
     "tensorboard": ("tensorboard", "training curves"),
     "matplotlib": ("matplotlib", "figures"),
+    "markdown": ("markdown", "the page of a report"),
     "google.protobuf": ("protobuf", "mediapipe's and tensorboard's messages"),
 }
 OPTIONAL = {
@@ -30,6 +33,12 @@ OPTIONAL = {
     "espeakng_loader": ("espeakng-loader", "speech of the mini corpus"),
     "gguf": ("gguf", "SmolLM2 out of a package, when there is no hub"),
 }
+
+
+def silence() -> None:
+    """Keep what packages say on being imported out of the list; reasons come as exceptions."""
+    logging.disable(logging.WARNING)  # deepspeed
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # native code under mediapipe
 
 
 def find(module: str, distribution: str) -> tuple[bool, str]:
@@ -43,6 +52,8 @@ def find(module: str, distribution: str) -> tuple[bool, str]:
 
 def main() -> None:
     missing = 0
+    stderr = os.dup(2)
+    silence()
     print(f"{'python':24} {sys.version.split()[0]:16} {sys.executable}")
     for packages, needed in ((NEEDED, True), (OPTIONAL, False)):
         for module, (distribution, purpose) in packages.items():
@@ -60,6 +71,7 @@ def main() -> None:
 
     devices = torch.cuda.device_count()
     print(f"{'device':24} {f'{devices} GPU(s)' if devices else 'CPU only'}")
+    os.dup2(stderr, 2)
     if missing:
         sys.exit(f"{missing} needed package(s) missing: run tools/install.sh")
 

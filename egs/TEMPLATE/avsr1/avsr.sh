@@ -37,6 +37,9 @@ done
 if [ "$ngpu" = auto ]; then
   ngpu=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true)
 fi
+if [ "$ngpu" = 0 ]; then
+  export DS_ACCELERATOR=cpu # DeepSpeed would look for a GPU, and say so
+fi
 # The value of a key of the train config, overrides included.
 # shellcheck disable=SC2086  # train_args is a list
 setting() { python -m mome.bin.config "$train_config" $train_args --get "$1"; }
@@ -132,7 +135,6 @@ main() {
     if [ "$ngpu" = 0 ]; then
       procs=$cpu_procs
       threads=$(($(cores) / procs))
-      export DS_ACCELERATOR=cpu
     fi
     # shellcheck disable=SC2086  # train_args is a list
     OMP_NUM_THREADS=$((threads > 0 ? threads : 1)) deepspeed --num_gpus "$procs" \
