@@ -1,10 +1,13 @@
 """The adapter of a configuration beside the blocks of an LLM: MoME, LoRA or a plain one."""
 
+import math
+
+import torch
 from torch import nn
 
 from mome.config import ModelConfig
 from mome.experts import MoME
-from mome.inject import inject
+from mome.inject import adapters, decoder_layers, inject
 from mome.lora import LoRA
 from mome.plain import Plain
 
@@ -12,20 +15,16 @@ from mome.plain import Plain
 def attach(llm: nn.Module, config: ModelConfig, num_scales: int) -> int:
     """Freeze `llm` and give it the adapters that `config` asks for. Returns how many."""
     dim = llm.config.hidden_size
-    if config.adapter == "lora":
 
-        def make(in_dim: int, out_dim: int) -> LoRA:
-            return LoRA(
-                in_dim, out_dim, config.lora_rank, config.lora_alpha, config.lora_form, num_scales
-            )
+    def lora(in_dim: int, out_dim: int) -> LoRA:
+        rank, alpha, form = config.lora_rank, config.lora_alpha, config.lora_form
+        return LoRA(in_dim, out_dim, rank, alpha, form, num_scales)
 
-        return inject(llm, "q_v", make)
-    if config.adapter == "plain":
-        return inject(llm, config.position, lambda: Plain(dim, config.plain_dim))
-    return inject(
-        llm,
-        config.position,
-        lambda: MoME(
+    def plain() -> Plain:
+        return Plain(dim, config.plain_dim)
+
+    def mome() -> MoME:
+        return MoME(
             dim,
             config.num_routed,
             config.num_active,
@@ -34,8 +33,33 @@ def attach(llm: nn.Module, config: ModelConfig, num_scales: int) -> int:
             config.renormalise,
             config.router,
             num_scales,
-        ),
-    )
+        )
+
+    make = {"lora": lora, "plain": plain, "mome": mome}[config.adapter]
+    count = inject(llm, "q_v" if config.adapter == "lora" else config.position, make)
+    with torch.no_grad():
+        for layer in decoder_layers(llm):
+            scale_first_weights(layer, config)
+    return count
+
+
+def scale_first_weights(layer: nn.Module, config: ModelConfig) -> None:
+    """Set the scale at which the adapters of a layer begin (the paper does not give one).
+
+    What an adapter reads has passed a norm of the LLM, whose weights may be small: 0.05 to 0.4 in
+    SmolLM2-135M. Its hidden units, drawn as a linear layer's usually are, then hardly leave zero,
+    and neither do the gradients of what comes behind. `unit` makes up for it.
+    """
+    ffn = config.position == "ffn" and config.adapter != "lora"
+    norm = layer.post_attention_layernorm if ffn else layer.input_layernorm
+    gain = 1.0
+    if config.adapter_init == "unit":  # uniform in +-1/sqrt(D): a third of the input's variance
+        gain = math.sqrt(3) / norm.weight.float().square().mean().sqrt()
+    for adapter in adapters(layer):
+        for weight in adapter.first_weights():
+            weight.mul_(gain)
+        if config.adapter == "mome" and config.router != "static":
+            adapter.router.weight.mul_(config.router_gain)
 
 
 def has_parts_per_scale(config: ModelConfig) -> bool:

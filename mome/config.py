@@ -55,12 +55,14 @@ class ModelConfig:
     projector_norm: bool = False  # LayerNorm on both sides
 
     adapter: str = "mome"  # or "lora" (on queries and values), "plain" (one expert, no router)
+    adapter_init: str = "uniform"  # or "unit": its hidden units begin at unit variance
     position: str = "layer"  # the block that mome and plain run beside: mhsa | ffn | layer
     num_routed: int = 23
     num_active: int = 4  # routed experts per token
     num_shared: int = 1
     expert_dim: int = 12
     router: str = "shared"  # or "per_scale", "static": see mome/experts.py
+    router_gain: float = 1.0  # of the router's first weights: with more, gates begin further apart
     renormalise: bool = False  # gates of the chosen experts sum to 1
     balance_weight: float = 0.01
     lora_rank: int = 64
@@ -74,6 +76,7 @@ class ModelConfig:
     def __post_init__(self):
         _one_of("model.task", self.task, TASKS)
         _one_of("model.adapter", self.adapter, ADAPTERS)
+        _one_of("model.adapter_init", self.adapter_init, ("uniform", "unit"))
         _one_of("model.position", self.position, POSITIONS)
         _one_of("model.router", self.router, ROUTERS)
         _one_of("model.lora_form", self.lora_form, LORA_FORMS)

@@ -114,6 +114,12 @@ class MoME(nn.Module):
             top_BNK = top_BNK / top_BNK.sum(dim=-1, keepdim=True)
         return torch.zeros_like(probs_BNR).scatter(-1, chosen_BNK, top_BNK)
 
+    def first_weights(self) -> list[nn.Parameter]:
+        """Those that meet the input."""
+        return (
+            [self.down.weight] if self.kind == "static" else [self.down.weight, self.router.weight]
+        )
+
     def active_parameters(self) -> int:
         """Parameters used for a token: the router's and those of the experts it is sent to."""
         dim = self.up.shape[1]

@@ -67,6 +67,10 @@ class LoRA(nn.Module):
         b_OK = torch.cat([self.b_POK[p] for p in self.active], dim=1)
         return F.linear(F.linear(x_BNI, a_KI), b_OK) * self.factor
 
+    def first_weights(self) -> list[nn.Parameter]:
+        """Those that meet the input."""
+        return [self.a_PKI]
+
     def active_parameters(self) -> int:
         """Parameters used at a scale."""
         return len(self.active) * (self.a_PKI[0].numel() + self.b_POK[0].numel())

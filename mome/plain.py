@@ -28,6 +28,10 @@ class Plain(nn.Module):
     def forward(self, x_BND: Tensor) -> Tensor:
         return self.up(F.gelu(self.down(x_BND)))
 
+    def first_weights(self) -> list[nn.Parameter]:
+        """Those that meet the input."""
+        return [self.down.weight]
+
     def active_parameters(self) -> int:
         """Parameters used for a token: all."""
         return sum(p.numel() for p in self.parameters())

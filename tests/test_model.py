@@ -1,10 +1,12 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import baby_llm, baby_model, random_batch, row
+from conftest import WordTokenizer, baby_llm, baby_model, random_batch, row
 
 from mome.compression import Scale, compress
+from mome.config import ModelConfig
 from mome.inject import adapters
+from mome.model import MoMEModel
 
 
 def test_loss_equals_the_sequence_written_out():
@@ -80,6 +82,27 @@ def test_one_scale_a_step_leaves_no_weight_of_the_adapters_without_a_gradient(sy
     model = baby_model(**system).train()
     model(scales=[str(model.scales[-1])], **random_batch())[0].backward()
     assert all(p.grad is not None for n, p in model.trained().items() if ".adapter." in n)
+
+
+@pytest.mark.parametrize("name", ["mome_mhsa", "mome_ffn", "mome_layer", "plain", "mtsk_ms"])
+def test_unit_start_makes_up_for_the_norms_of_the_llm(name):
+    llm = baby_llm()
+    for layer in llm.model.layers:
+        for norm in (layer.input_layernorm, layer.post_attention_layernorm):
+            torch.nn.init.normal_(norm.weight, std=0.05)
+    settings = {"plain_dim": 400, "lora_rank": 400, "expert_dim": 60, "router_gain": 2.0}
+    cfg = ModelConfig(llm="baby", **{**SYSTEMS[name], **settings, "adapter_init": "unit"})
+    MoMEModel(cfg, llm, WordTokenizer(), {"audio": 8, "video": 6})
+    seen = []
+    for adapter in adapters(llm):
+        adapter.register_forward_hook(lambda adapter, args, _: seen.append((adapter, args[0])))
+    llm(torch.arange(32)[None])
+    assert len(seen) >= 2
+    for adapter, x in seen:
+        weight = adapter.first_weights()[0].flatten(0, -2)
+        assert F.linear(x, weight).std().item() == pytest.approx(1.0, abs=0.25)
+        if name.startswith("mome"):
+            assert F.linear(x, adapter.router.weight).std().item() == pytest.approx(2.0, abs=0.6)
 
 
 @each_system
