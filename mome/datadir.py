@@ -6,6 +6,7 @@ agree. Paths in it are relative to the recipe's folder, or absolute.
 
     wav.scp   16 kHz mono 16-bit wav        text      words, lower case, apostrophes only
     video.scp media file with the picture   utt2spk   speaker; spk2utt is its inverse
+              (a piece: clip.mp4[80:246], frames at 25 a second)
     phones    (mini only) its phone times   utt2dur   seconds
     skipped.txt  `utterance<TAB>reason`, for each clip that was left out
 """
@@ -19,19 +20,28 @@ from pathlib import Path
 from espnet2.fileio.datadir_writer import DatadirWriter
 from espnet2.fileio.read_text import read_2columns_text
 
+from mome import span
+
 MAX_SKIPPED = 0.01  # share of a set's clips that may be left out; none of a test set's
 SHOWN = 3  # problems told in one message
 
 
 @dataclass(frozen=True)
 class Clip:
-    """One clip of a corpus, as its reader in `mome/corpora/` finds it; text "" when it has none."""
+    """One clip of a corpus, as its reader in `mome/corpora/` finds it; text "" when it has none.
+
+    `times` are the start and the end of a piece of its file, in seconds; the end is None at the end
+    of the file. Longer than `max_seconds` it cannot be used. `fault` says why it cannot at all.
+    """
 
     utterance: str
     speaker: str
     media_path: Path
     text: str
     phones_path: Path | None = None
+    times: tuple[float, float | None] | None = None
+    max_seconds: float | None = None
+    fault: str = ""
 
 
 @dataclass
@@ -178,7 +188,7 @@ def validate(path: str | Path) -> DataDir:
                 problems.append(f"{name} says {value} at {utterance}")
             elif table == "utt2spk" and not utterance.startswith(f"{value}-"):
                 problems.append(f"{name}: {utterance} does not begin with its speaker {value}")
-            elif table in ("wav", "video", "phones") and not os.path.exists(value):
+            elif table in ("wav", "video", "phones") and not span.split(value)[0].exists():
                 problems.append(f"{name}: {utterance} has {value}, which does not exist")
     if not data.utt2spk:
         problems.append("utt2spk is empty")

@@ -17,16 +17,20 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from mome import span
+
 CHUNK = 4  # clips handed to a process at once
 SKIPPED = "skipped"  # key of a result: the reason why the clip was left out
 
 
 def mark(path: str | Path, *options: object) -> str:
-    """The mark of a clip: size and time of change of its file, and the options that matter."""
+    """The mark of a clip: size and time of change of its file, its piece, and the options."""
+    file, frames = span.split(path)
     try:
-        info = os.stat(path)
+        info = os.stat(file)
     except FileNotFoundError:
         return "missing"
+    options = options if frames is None else (*options, *frames)
     return " ".join(map(str, (info.st_size, info.st_mtime_ns, *options)))
 
 

@@ -19,6 +19,8 @@ import av
 import cv2
 import numpy as np
 
+from mome import span
+
 log = logging.getLogger(__name__)
 
 FPS = 25
@@ -48,11 +50,13 @@ CENTRE_BOX = (0.25, 0.33, 0.75, 0.83)  # left, top, right, bottom
 def read_frames(path: str | Path, pixels: str = "rgb24") -> np.ndarray:
     """The picture of a media file at 25 frames a second: uint8 (T, H, W, 3), or (T, H, W) grey.
 
+    Of a piece, `clip.mp4[80:246]`, its frames; ValueError when the file has not that many.
+
     Other rates, and frames that do not come at even times, are resampled by taking for each moment
     the latest frame; the log says so. Raises FileNotFoundError, or ValueError when there is no
     picture or it cannot be decoded.
     """
-    path = Path(path)
+    path, piece = span.split(path)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     frames, times = [], []
@@ -64,15 +68,19 @@ def read_frames(path: str | Path, pixels: str = "rgb24") -> np.ndarray:
             for frame in container.decode(stream):
                 frames.append(pixels_of(frame, pixels))
                 times.append(len(times) / rate if frame.time is None else frame.time)
+                if piece and abs(rate - FPS) < 0.01 and len(frames) > piece[1] + FPS:
+                    break  # the rest is not asked for
     except av.FFmpegError as error:
         raise ValueError(f"{path}: its video cannot be decoded ({error.strerror})") from None
     if not frames:
         raise ValueError(f"{path} has a video stream without frames")
     moments = at_25_fps(np.array(times))
-    if moments is None:
-        return np.stack(frames)
-    tell_resampled((len(frames) - 1) / max(times[-1] - times[0], 1e-6))
-    return np.stack([frames[k] for k in moments])
+    if moments is not None:
+        tell_resampled((len(frames) - 1) / max(times[-1] - times[0], 1e-6))
+        frames = [frames[k] for k in moments]
+    if piece and piece[1] >= len(frames):
+        raise ValueError(f"{path} has {len(frames)} frames, but {piece[0]} to {piece[1]} are asked")
+    return np.stack(frames[piece[0] : piece[1] + 1] if piece else frames)
 
 
 def picture_of(container: av.container.InputContainer, path: str | Path) -> av.VideoStream:

@@ -11,7 +11,7 @@ import logging
 import os
 from pathlib import Path
 
-from mome import ledger, stamp
+from mome import ledger, span, stamp
 from mome.bin import Parser, run, start_logging
 
 CORPORA = ("mini", "lrs3", "lrs2")
@@ -28,8 +28,13 @@ def main(argv: list[str] | None = None) -> None:
             f"{args.root} is not a folder: give the folder in which the {args.corpus} corpus lies"
         )
     corpus = importlib.import_module(f"mome.corpora.{args.corpus}")
-    sets = {name: corpus.list_clips(args.root, name) for name in corpus.SETS}
-    check_disjoint(sets)
+    if args.corpus == "mini":
+        sets = {name: corpus.list_clips(args.root, name) for name in corpus.SETS}
+    else:
+        hours = args.hours or corpus.HOURS[0]
+        check_coverage(corpus.coverage(args.root, hours), args.allow_missing)
+        sets = corpus.list_sets(args.root, hours)
+    check_disjoint(sets, speakers=args.corpus != "lrs2")
     for name, clips in sets.items():
         prepare(clips, args.data_dir / name, args.audio_dir / name, args)
 
@@ -46,12 +51,29 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         default="relative",
         help="paths in the tables: from the folder of the recipe, or whole",
     )
+    parser.add_argument("--hours", type=int, help="of training: 433 or 30 (lrs3), 225 (lrs2)")
+    parser.add_argument(
+        "--allow_missing", action="store_true", help="go on when a split is not as it should be"
+    )
     parser.add_argument("--num_jobs", type=int, default=2, help="processes")
     return parser.parse_args(argv)
 
 
-def check_disjoint(sets: dict[str, list]) -> None:
-    """Raise ValueError when an utterance comes twice, or a speaker is in two sets."""
+def check_coverage(rows: list, allow_missing: bool) -> None:
+    """Tell how much of each split is there; ValueError unless all is, or that is allowed."""
+    for row in rows:
+        log.info(f"{row.split}: {row.found} clips found, {row.expected} expected")
+    short = [row for row in rows if row.missing]
+    if short and not allow_missing:
+        text = "; ".join(f"{r.split} has {r.found} clips of {r.expected}" for r in short)
+        raise ValueError(
+            f"the corpus is not whole: {text}. Clips count with their media and their text; add"
+            " what is missing, or give --allow_missing to go on with what is there"
+        )
+
+
+def check_disjoint(sets: dict[str, list], speakers: bool = True) -> None:
+    """Raise ValueError when an utterance comes twice, or (`speakers`) a speaker is in two sets."""
     owner: dict[str, str] = {}
     seen: dict[str, Path] = {}
     for name, clips in sets.items():
@@ -62,7 +84,7 @@ def check_disjoint(sets: dict[str, list]) -> None:
                     f" {clip.utterance}"
                 )
             seen[clip.utterance] = clip.media_path
-            if owner.setdefault(clip.speaker, name) != name:
+            if speakers and owner.setdefault(clip.speaker, name) != name:
                 raise ValueError(
                     f"speaker {clip.speaker} is in {owner[clip.speaker]} and in {name}: sets must"
                     " not share speakers"
@@ -75,7 +97,12 @@ def prepare(clips: list, data_dir: Path, audio_dir: Path, args: argparse.Namespa
 
     place = os.path.abspath if args.media_paths == "absolute" else os.path.relpath
     wavs = {c.utterance: audio_dir / f"{c.utterance}.wav" for c in clips}
-    marks = {c.utterance: ledger.mark(c.media_path, bool(c.text), VERSION) for c in clips}
+    marks = {
+        c.utterance: ledger.mark(
+            c.media_path, bool(c.text), VERSION, *(c.times or ()), *filter(None, (c.max_seconds,))
+        )
+        for c in clips
+    }
     inputs = {
         "version": VERSION,
         "audio_dir": str(audio_dir),
@@ -89,7 +116,7 @@ def prepare(clips: list, data_dir: Path, audio_dir: Path, args: argparse.Namespa
         return
 
     stamp.clear(data_dir)
-    jobs = {c.utterance: (str(c.media_path), wavs[c.utterance], c.text) for c in clips}
+    jobs = {c.utterance: (c, wavs[c.utterance]) for c in clips}
     results, num_new = ledger.run(
         extract,
         jobs,
@@ -110,7 +137,10 @@ def prepare(clips: list, data_dir: Path, audio_dir: Path, args: argparse.Namespa
         data_dir,
         datadir.DataDir(
             wav={c.utterance: place(wavs[c.utterance]) for c in kept},
-            video={c.utterance: place(c.media_path) for c in kept},
+            video={
+                c.utterance: span.join(place(c.media_path), results[c.utterance].get("frames"))
+                for c in kept
+            },
             text={c.utterance: c.text for c in kept},
             utt2spk={c.utterance: c.speaker for c in kept},
             utt2dur=seconds,
@@ -126,14 +156,19 @@ def prepare(clips: list, data_dir: Path, audio_dir: Path, args: argparse.Namespa
     )
 
 
-def extract(media_path: str, wav_path: Path, text: str) -> dict[str, float]:
-    """Write the audio of one clip and return its length in seconds.
+def extract(clip, wav_path: Path) -> dict:
+    """Write the audio of a clip, or of a piece of one; its seconds, and the frames of a piece.
 
     Raises ValueError when it has no text, no audio, no video, or they differ in length.
     """
     from mome import audio, video
 
-    if not text:
+    media_path = clip.media_path
+    if clip.fault:
+        raise ValueError(clip.fault)
+    if not media_path.exists():
+        raise FileNotFoundError(f"{media_path} does not exist, but its text or a list names it")
+    if not clip.text:
         raise ValueError(f"{media_path} has no text")
     samples = audio.read(media_path)
     seconds, num_frames = len(samples) / audio.SAMPLE_RATE, video.count_frames(media_path)
@@ -142,9 +177,24 @@ def extract(media_path: str, wav_path: Path, text: str) -> dict[str, float]:
             f"{media_path}: its audio lasts {seconds:.2f} s, but its video {num_frames} frames,"
             f" {num_frames / video.FPS:.2f} s"
         )
+    if clip.max_seconds and seconds > clip.max_seconds:
+        raise ValueError(
+            f"{media_path} lasts {seconds:.2f} s, over {clip.max_seconds:g} s, and has no times of"
+            " its words to cut it at"
+        )
+    found = {}
+    if clip.times:
+        start, end = clip.times
+        first = round(start * video.FPS)
+        last = min(num_frames, round(end * video.FPS) if end else num_frames) - 1
+        if last < first:
+            raise ValueError(f"{media_path} ends before {start:.2f} s, where a piece begins")
+        frame = audio.SAMPLE_RATE // video.FPS
+        samples = samples[first * frame : (last + 1) * frame]
+        found = {"frames": [first, last]}
     peak = abs(samples).max()
     audio.write(wav_path, samples / peak if peak > 1 else samples)
-    return {"seconds": seconds}
+    return {"seconds": len(samples) / audio.SAMPLE_RATE, **found}
 
 
 if __name__ == "__main__":

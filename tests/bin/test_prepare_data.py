@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from mome import audio, datadir
+from mome import audio, datadir, video
 from mome.bin import prepare_data
 
 
@@ -203,3 +203,46 @@ def test_a_speaker_in_two_sets_and_an_id_that_comes_twice_are_refused(root, monk
 def test_a_root_that_is_not_there_says_so(tmp_path):
     with pytest.raises(FileNotFoundError, match="gone is not a folder: give the folder"):
         prepare(tmp_path / "gone")
+
+
+def test_long_clips_of_lrs3_become_pieces_whose_sound_and_picture_agree(tmp_path, monkeypatch):
+    root = tmp_path / "LRS3"
+    write_clip(root / "pretrain/talk/00001.mp4", seconds=20.0)
+    rows = "".join(f"W{k} {k + 0.1} {k + 0.9} 1\n" for k in range(20))
+    words = " ".join(f"W{k}" for k in range(20))
+    text = f"Text:  {words}\n\nWORD START END ASDSCORE\n{rows}"
+    (root / "pretrain/talk/00001.txt").write_text(text)
+    for name in ("other", "third"):
+        write_clip(root / f"trainval/{name}/50001.mp4")
+    write_clip(root / "test/last/00001.mp4")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="pretrain has 1 clips of 118516; trainval has 2 clips of"):
+        prepare_data.main(["lrs3", str(root), "data"])
+    prepare_data.main(["lrs3", str(root), "data", "--allow_missing", "--num_jobs", "1"])
+    data = datadir.validate("data/train")
+    parts = [u for u in data.utterances if u.startswith("talk")]
+    assert parts == ["talk-00001-00", "talk-00001-01"]
+    assert " ".join(data.text[u] for u in parts) == words.lower()
+    lengths = []
+    for u in parts:
+        frames = video.read_frames(data.video[u])
+        samples = audio.read(data.wav[u])
+        assert abs(len(samples) / 640 - len(frames)) <= 2
+        assert data.utt2dur[u] == pytest.approx(len(samples) / 16000, abs=1e-4)
+        lengths.append(len(frames))
+    assert sum(lengths) == 500 and max(lengths) <= 400
+    assert data.video[parts[0]].endswith("00001.mp4[0:249]")
+
+
+def test_a_long_clip_without_word_times_is_left_out_with_the_reason(tmp_path, monkeypatch):
+    root = tmp_path / "LRS3"
+    write_clip(root / "pretrain/talk/00001.mp4", seconds=17.0)
+    for name in ("other", "third"):
+        write_clip(root / f"trainval/{name}/50001.mp4")
+    write_clip(root / "test/last/00001.mp4")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        ValueError, match=r"lasts 17\.\d+ s, over 16 s, and has no times of its words"
+    ):
+        prepare_data.main(["lrs3", str(root), "data", "--allow_missing", "--num_jobs", "1"])
+    assert "talk-00001" in Path("data/train/skipped.txt").read_text()
