@@ -14,7 +14,9 @@ export LC_ALL=C.UTF-8 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFL
 ruff check .
 ruff format --check .
 # -x follows `source`; the recipes' files are sourced from a recipe's folder.
-(cd egs/mini/avsr1 && shellcheck -x run.sh avsr.sh path.sh utils/*.sh local/*.sh)
+for recipe in egs/*/avsr1; do
+  [ ! -f "$recipe/run.sh" ] || (cd "$recipe" && shellcheck -x run.sh avsr.sh path.sh utils/*.sh local/*.sh)
+done
 shellcheck tools/*.sh .ci/run
 if [ $# -eq 0 ]; then set -- -m "not slow and not gpu"; fi
 exec python -m pytest -n 2 --dist loadfile "$@"

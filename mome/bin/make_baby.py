@@ -1,8 +1,9 @@
 """Make baby models: python -m mome.bin.make_baby data/train/text downloads
 
 Writes downloads/baby-llm (a random Llama of 2 layers with a SentencePiece tokenizer trained on the
-transcripts) and downloads/baby-whisper (a random Whisper encoder of 2 layers), in the form of real
-ones. With them a recipe runs through all its stages in minutes; what they write means nothing.
+transcripts), downloads/baby-whisper (a random Whisper encoder of 2 layers) and
+downloads/baby-avhubert (likewise), in the form of real ones. With them a recipe runs through all
+its stages in minutes; what they write means nothing.
 """
 
 import logging
@@ -24,6 +25,7 @@ from transformers import (
 )
 
 from mome import stamp
+from mome.avhubert import AVHuBERT, AVHuBERTConfig
 from mome.bin import Parser, run
 from mome.prompt import INSTRUCTION
 
@@ -107,15 +109,36 @@ def make_whisper(out_dir: Path) -> None:
     WhisperFeatureExtractor(feature_size=80).save_pretrained(out_dir)
 
 
+def make_avhubert(out_dir: Path) -> None:
+    """A random AV-HuBERT as a folder."""
+    torch.manual_seed(0)
+    config = AVHuBERTConfig(
+        dim=32,
+        ffn_dim=64,
+        num_layers=2,
+        num_heads=4,
+        position_kernel=8,
+        position_groups=4,
+        frontend_dim=8,
+        frontend_stride=4,
+        resnet_dims=(8, 12),
+        resnet_blocks=(1, 1),
+        relu="relu",
+        audio_dim=0,
+    )
+    AVHuBERT(config).save(out_dir)
+
+
 def main(argv: list[str] | None = None) -> None:
-    """Make both models, unless they are there."""
+    """Make the models, unless they are there."""
     parser = Parser(__doc__)
     parser.add_argument("text", type=Path, help="Kaldi text of the training set")
     parser.add_argument("out_dir", type=Path, help="the folder of foundation models")
     args = parser.parse_args(argv)
     texts = sorted(read_2columns_text(args.text).values())
     inputs = {"text": stamp.digest(args.text), "version": VERSION}
-    for name in ("baby-llm", "baby-whisper"):
+    make = {"baby-whisper": make_whisper, "baby-avhubert": make_avhubert}
+    for name in ("baby-llm", *make):
         out_dir = args.out_dir / name
         if stamp.fresh(out_dir, inputs):
             log.info(f"{out_dir} is up to date")
@@ -125,7 +148,7 @@ def main(argv: list[str] | None = None) -> None:
         if name == "baby-llm":
             make_llm(texts, out_dir)
         else:
-            make_whisper(out_dir)
+            make[name](out_dir)
         stamp.write(out_dir, inputs)
         log.info(f"made {out_dir}")
 

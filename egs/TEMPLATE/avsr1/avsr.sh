@@ -113,6 +113,7 @@ main() {
     audio_encoder=$(setting encoders.audio)
     video_encoder=$(setting encoders.video)
     if [ -f "$recipe_dir/local/video_encoder.sh" ]; then # a corpus without a pretrained one
+      # shellcheck source=/dev/null
       . "$recipe_dir/local/video_encoder.sh"
     fi
     for set in train valid $test_sets; do

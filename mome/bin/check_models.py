@@ -1,0 +1,58 @@
+"""Check the foundation models of a configuration: python -m mome.bin.check_models --config x.yaml
+
+Stage 0 of a recipe. Reads the small files of the LLM, of Whisper and of AV-HuBERT (configurations,
+tokenizer), from folders or the hub, before hours go into features; says what to do about one that
+cannot be had.
+"""
+
+from pathlib import Path
+
+from transformers import AutoConfig, AutoTokenizer
+
+from mome import config
+from mome.avhubert import AVHuBERTConfig
+from mome.bin import Parser, run
+from mome.config import Config
+
+
+def check(cfg: Config) -> list[str]:
+    """A line for each model that is there; ValueError for the first one that is not."""
+    lines = []
+    for what, name, readers in (
+        ("model.llm", cfg.model.llm, (AutoConfig, AutoTokenizer)),
+        ("encoders.audio", cfg.encoders.audio, (AutoConfig,)),
+    ):
+        try:
+            for reader in readers:
+                reader.from_pretrained(name)
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(
+                f"{what} {name} cannot be read ({reason}): name a folder, or an id of the hub; one"
+                f" with a licence of its own, such as Llama, is to be accepted on"
+                f" https://huggingface.co/{name} and needs `hf auth login` on this machine"
+            ) from None
+        lines.append(f"{what:15} {name}")
+    folder = Path(cfg.encoders.video)
+    if not (folder / "model.safetensors").exists():
+        raise ValueError(
+            f"encoders.video {folder} is not a folder with config.json and model.safetensors: get"
+            " a checkpoint of AV-HuBERT, such as large_vox_iter5.pt, from"
+            " https://facebookresearch.github.io/av_hubert and give it as --avhubert (or run"
+            f" tools/convert_avhubert.py CHECKPOINT.pt {folder})"
+        )
+    AVHuBERTConfig.from_file(folder / "config.json")
+    return [*lines, f"{'encoders.video':15} {folder}"]
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Print the models, or what is wrong with the first that cannot be had."""
+    parser = Parser(__doc__)
+    parser.add_argument("--config", required=True, help="YAML file, such as conf/train_x.yaml")
+    parser.add_argument("overrides", nargs="*", help="section.key=value")
+    args = parser.parse_args(argv)
+    print("\n".join(check(config.load(args.config, args.overrides))))
+
+
+if __name__ == "__main__":
+    run(main)
