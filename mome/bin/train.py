@@ -3,7 +3,8 @@
 Stage 3 of a recipe; one process per GPU, or a few on a CPU. The loop stands in the open in
 `train`. Writes to the experiment folder: config.yaml (every setting), train.log, metrics.jsonl (a
 line per step), tensorboard/, checkpoints/step_<n>/, best/ (lowest validation loss) and run.json.
-`--resume` continues at the same batch with the same numbers.
+`--resume` continues at the same batch with the same numbers; SIGTERM, which a cluster sends before
+it takes a node away, saves first.
 """
 
 import argparse
@@ -13,6 +14,8 @@ import logging
 import math
 import os
 import shutil
+import signal
+import sys
 import time
 from pathlib import Path
 
@@ -81,6 +84,9 @@ def train(engine, data: FeatureDataset, sampler: Sampler, cfg: TrainConfig, run:
             run.validate(engine)
         if run.step % cfg.save_every == 0 or run.step == cfg.num_steps:
             run.save(engine)
+        elif total(run.asked_to_stop, engine.device):
+            run.save(engine)
+            sys.exit(f"stopped by SIGTERM after step {run.step}, which is saved: --resume goes on")
 
 
 def learning_rate(step: int, cfg: TrainConfig) -> float:
@@ -116,6 +122,8 @@ class Run:
         self.board = SummaryWriter(str(exp_dir / "tensorboard")) if self.rank == 0 else None
         self.metrics = exp_dir / "metrics.jsonl"
         self.noted: list[tuple[dict, float]] = []
+        self.asked_to_stop = False
+        signal.signal(signal.SIGTERM, self._stop)  # what a cluster sends before it takes a node
         if self.rank == 0:
             (exp_dir / "text_floor.json").write_text(json.dumps({"nats_a_token": floor}) + "\n")
 
@@ -212,6 +220,9 @@ class Run:
             kept = [line for line in lines if json.loads(line)["step"] <= self.step]
             self.metrics.write_text("".join(line + "\n" for line in kept))
         log.info(f"resumed after step {self.step} from {path}")
+
+    def _stop(self, *_) -> None:
+        self.asked_to_stop = True
 
     def _write(self, line: dict) -> None:
         with self.metrics.open("a") as file:

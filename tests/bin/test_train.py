@@ -132,6 +132,34 @@ def test_killed_in_the_middle_and_resumed_it_gives_the_same_losses(recipe):
     assert names and all(torch.equal(warm[n].to(started[n]), started[n]) for n in names)
 
 
+def test_sigterm_saves_and_the_next_run_goes_on(recipe):
+    settings = ["--resume", "train.save_every=100", "train.valid_every=100", "train.num_steps=60"]
+    process = subprocess.Popen(
+        command("exp/stopped", *settings, processes=2),
+        cwd=recipe,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    path = recipe / "exp/stopped/metrics.jsonl"
+    deadline = time.monotonic() + 120
+    while not path.exists() or len(path.read_text().splitlines()) < 3:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGTERM)  # as a cluster does: to all of the job
+    log = process.communicate(timeout=100)[0]
+    assert process.returncode != 0
+    assert "stopped by SIGTERM after step" in log, log[-3000:]
+    step = len(metrics(recipe, "exp/stopped"))
+    assert 3 <= step < 60
+    log = train(recipe, "exp/stopped", *settings, processes=2)
+    assert f"resumed after step {step}" in log
+    steps = [m["step"] for m in metrics(recipe, "exp/stopped") if "loss" in m]
+    assert steps == list(range(1, 61))
+
+
 COMPARED = ["train.num_steps=4", "train.scales_per_step=0", "model.llm_dtype=float32"]
 
 
