@@ -46,6 +46,8 @@ def run(
 ) -> tuple[dict[str, dict], int]:
     """Call `work(*jobs[utterance])` for each utterance that is not done; results, and how many.
 
+    What jobs of a cluster wrote, `<stem>.<i>of<n>.jsonl` beside the ledger, counts as done, too.
+
     Args:
         work: writes the clip's output and returns what to remember, a dict that JSON can hold. A
             ValueError or FileNotFoundError of it means: this clip cannot be used; the result is
@@ -55,12 +57,13 @@ def run(
 
     Raises ValueError when a process dies (memory, a crash of a decoder).
     """
-    done = read(ledger_path)
     results = {}
-    for utterance in jobs:
-        old_mark, result = done.get(utterance, (None, {}))
-        if old_mark == marks[utterance] and (SKIPPED in result or outputs[utterance].exists()):
-            results[utterance] = result
+    for path in [ledger_path, *sorted(ledger_path.parent.glob(f"{ledger_path.stem}.*of*.jsonl"))]:
+        done = read(path)
+        for utterance in jobs:
+            old_mark, result = done.get(utterance, (None, {}))
+            if old_mark == marks[utterance] and (SKIPPED in result or outputs[utterance].exists()):
+                results[utterance] = result
     todo = [utterance for utterance in jobs if utterance not in results]
     ledger_path.parent.mkdir(parents=True, exist_ok=True)
     with ledger_path.open("a", encoding="utf-8") as ledger:

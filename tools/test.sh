@@ -15,7 +15,7 @@ ruff check .
 ruff format --check .
 # -x follows `source`; the recipes' files are sourced from a recipe's folder.
 for recipe in egs/*/avsr1; do
-  [ ! -f "$recipe/run.sh" ] || (cd "$recipe" && shellcheck -x run.sh avsr.sh path.sh utils/*.sh local/*.sh)
+  [ ! -f "$recipe/run.sh" ] || (cd "$recipe" && shellcheck -x run.sh avsr.sh path.sh cmd.sh utils/*.sh local/*.sh)
 done
 shellcheck tools/*.sh .ci/run
 if [ $# -eq 0 ]; then set -- -m "not slow and not gpu"; fi

@@ -50,6 +50,14 @@ def _underscored(word: str) -> str:
     )
 
 
+def job_of(text: str) -> tuple[int, int]:
+    """An option `i/n`, one of n jobs."""
+    index, _, total = text.partition("/")
+    if not (index.isdigit() and total.isdigit() and 1 <= int(index) <= int(total)):
+        raise argparse.ArgumentTypeError(f"'{text}' is not i/n with 1 <= i <= n")
+    return int(index), int(total)
+
+
 def run(main: Callable[[], None]) -> None:
     """Run a command: log lines in ESPnet's form on stderr, an error made for people as one line.
 

@@ -2,7 +2,8 @@
 
 Stage 1 of a recipe. Writes OUT_DIR/<speaker>/<utterance>.mp4 (96x96, grey, 25 frames a second),
 mouths.scp, and skipped.txt for clips without a face. A clip that is cropped already, from the same
-media and by the same landmarks, is not cropped again.
+media and by the same landmarks, is not cropped again. On a cluster, run `--job 1/8` ... `--job 8/8`
+anywhere, then the command without it, which joins them.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import time
 from pathlib import Path
 
 from mome import ark, ledger, stamp
-from mome.bin import Parser, run, start_logging
+from mome.bin import Parser, job_of, run, start_logging
 
 VERSION = 3  # of the crops: raise it when the same media would give others
 log = logging.getLogger(__name__)
@@ -23,13 +24,15 @@ def main(argv: list[str] | None = None) -> None:
 
     args = parse(argv, video.BACKENDS)
     data = datadir.read(args.data_dir)
-    jobs = {u: (data.video[u], args.out_dir / data.utt2spk[u] / f"{u}.mp4") for u in data.video}
+    index, total = args.job or (1, 1)
+    chosen = sorted(data.video)[index - 1 :: total]
+    jobs = {u: (data.video[u], args.out_dir / data.utt2spk[u] / f"{u}.mp4") for u in chosen}
     paths = {u: mouth_path for u, (_, mouth_path) in jobs.items()}
     marks = {u: ledger.mark(data.video[u], args.landmarks, VERSION) for u in jobs}
     scp_path = args.out_dir / "mouths.scp"
     known = datadir.read_skipped(args.out_dir)
     there = all(path.exists() for u, path in paths.items() if u not in known)
-    if stamp.fresh(args.out_dir, marks) and scp_path.exists() and there:
+    if not args.job and stamp.fresh(args.out_dir, marks) and scp_path.exists() and there:
         log.info("%s is up to date", args.out_dir)
         return
 
@@ -40,13 +43,16 @@ def main(argv: list[str] | None = None) -> None:
         {u: (*job, args.landmarks) for u, job in jobs.items()},
         marks,
         paths,
-        args.out_dir / "done.jsonl",
+        args.out_dir / (f"done.{index}of{total}.jsonl" if args.job else "done.jsonl"),
         args.num_jobs,
         f"mouths {args.out_dir.name}",
         start_logging,
     )
     took = time.monotonic() - began
     skipped = ledger.skipped(results)
+    if args.job:
+        log.info(f"job {index}/{total}: {num_new} clips cropped in {took:.0f} s")
+        return
     where = datadir.write_skipped(args.out_dir, skipped)
     datadir.check_skipped(skipped, len(jobs), datadir.is_test(args.data_dir), where)
     cropped = {u: r for u, r in results.items() if u not in skipped}
@@ -71,6 +77,7 @@ def parse(argv: list[str] | None, backends: tuple[str, ...]) -> argparse.Namespa
         help="find the face, or cut a fixed box from clips that are face tracks already",
     )
     parser.add_argument("--num_jobs", type=int, default=2, help="processes")
+    parser.add_argument("--job", type=job_of, help="only this part of the set, as i/n")
     return parser.parse_args(argv)
 
 

@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from mome import stamp
-from mome.bin import Parser, run
+from mome.bin import Parser, job_of, run
 
 FORMAT = 1
 FRAME = 320  # samples in an audio frame
@@ -79,7 +79,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--seed", type=int, default=1, help="of the noise")
     add("--device", help="cpu, cuda, ...; default: a GPU when there is one")
     add("--num_jobs", type=int, default=1, help="processes")
-    add("--job", type=job, help="only this one, as i/n; writes FEATS_DIR/jobs/<i>of<n>")
+    add("--job", type=job_of, help="only this one, as i/n; writes FEATS_DIR/jobs/<i>of<n>")
     add("--merge", action="store_true", help="only join what --num_jobs jobs have written")
     args = parser.parse_args(argv)
     if bool(args.mouths_dir) != bool(args.video_encoder):
@@ -94,13 +94,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 def or_none(text: str) -> str | None:
     return None if text == "none" else text
-
-
-def job(text: str) -> tuple[int, int]:
-    index, _, total = text.partition("/")
-    if not (index.isdigit() and total.isdigit() and 1 <= int(index) <= int(total)):
-        raise argparse.ArgumentTypeError(f"'{text}' is not i/n with 1 <= i <= n")
-    return int(index), int(total)
 
 
 def describe(args: argparse.Namespace) -> dict:

@@ -25,15 +25,38 @@ def run(corpus: str, *options: str, timeout: int = 600) -> subprocess.CompletedP
     )
 
 
+# Stands for Slurm: runs the tasks of an array one after the other, here.
+SBATCH = """#!/usr/bin/env python3
+import os, re, subprocess, sys
+options = dict(re.fullmatch(r"--([a-z-]+)(?:=(.*))?", a).groups() for a in sys.argv[1:-2])
+assert "wait" in options and options["mem"] == "6G" and sys.argv[-2] == "--wrap"
+first, last = map(int, options["array"].split("-"))
+for task in range(first, last + 1):
+    with open(options["output"].replace("%a", str(task)), "w") as log:
+        os.environ["SLURM_ARRAY_TASK_ID"] = str(task)
+        subprocess.run(["bash", "-c", sys.argv[-1]], stdout=log, stderr=log, check=True)
+"""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("corpus", ["lrs3", "lrs2"])
-def test_it_runs_through_all_stages_on_a_corpus_that_lies_alike(corpus, tmp_path):
+@pytest.mark.parametrize("corpus, backend", [("lrs3", "local"), ("lrs2", "slurm")])
+def test_it_runs_through_all_stages_on_a_corpus_that_lies_alike(
+    corpus, backend, tmp_path, monkeypatch
+):
     speakers = ["--train_speakers", "8", "--valid_speakers", "2", "--test_speakers", "2"]
     clips = ["--clips_per_speaker", "4", "--eval_clips_per_speaker", "2"]
     root = tmp_path / "corpus here"
     synthesise.main([str(root), "--layout", corpus, *speakers, *clips])
     options = ["--train-config", "conf/train_nano.yaml", f"--{corpus}", str(root)]
     options += ["--work_dir", str(tmp_path / "work"), "--nj", "2", "--test_snrs", "5 0"]
+    options += ["--cmd-backend", backend]
+    if backend == "slurm":
+        done = run(corpus, *options, "--allow_missing", "--stage", "1", "--stop-stage", "1")
+        assert done.returncode != 0 and "needs sbatch" in done.stderr + done.stdout
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "bin/sbatch").write_text(SBATCH)
+        (tmp_path / "bin/sbatch").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
     done = run(corpus, *options)
     assert done.returncode == 1
     assert "the corpus is not whole: pretrain has" in done.stderr
@@ -42,6 +65,8 @@ def test_it_runs_through_all_stages_on_a_corpus_that_lies_alike(corpus, tmp_path
     results = (tmp_path / "work/RESULTS.md").read_text()
     assert "decode_a16_v5/test_babble_0" in results
     assert "test_babble_5" in done.stdout
+    logs = list((tmp_path / "work/dump/logs").rglob("2.log"))
+    assert len(logs) == (3 + 5 if backend == "slurm" else 0)  # crops of 3 sets, features of 5
 
 
 @pytest.mark.parametrize("corpus", ["lrs3", "lrs2"])

@@ -21,6 +21,7 @@ if [ -n "$tuning" ]; then
 fi
 
 . ./path.sh
+. ./cmd.sh
 
 if [ "$work_dir" != . ]; then # the recipe's own folders elsewhere
   mkdir -p "$work_dir"
@@ -99,8 +100,8 @@ main() {
   if in_stage 1; then
     stage_start 1 "mouth crops and noisy test sets"
     for set in train valid test; do
-      python -m mome.bin.crop_mouths "data/$set" "dump/mouths/$set" \
-        --landmarks "$landmarks" --num_jobs "$nj"
+      run_jobs "dump/logs/mouths_$set" python -m mome.bin.crop_mouths "data/$set" \
+        "dump/mouths/$set" --landmarks "$landmarks"
     done
     # shellcheck disable=SC2086  # test_snrs is a list
     python -m mome.bin.add_noise data/test data/test --noise "$test_noise" --snrs $test_snrs \
@@ -112,6 +113,8 @@ main() {
     stage_start 2 "features of the frozen encoders"
     audio_encoder=$(setting encoders.audio)
     video_encoder=$(setting encoders.video)
+    padded=
+    if [ "$(setting encoders.pad_to_30s)" = True ]; then padded=--pad_to_30s; fi
     if [ -f "$recipe_dir/local/video_encoder.sh" ]; then # a corpus without a pretrained one
       # shellcheck source=/dev/null
       . "$recipe_dir/local/video_encoder.sh"
@@ -123,9 +126,9 @@ main() {
         noisy+=" --noise $(setting encoders.noise) --noisy_snrs $(setting encoders.snrs)"
       fi
       # shellcheck disable=SC2086  # noisy is a list
-      python -m mome.bin.extract_features "data/$set" "dump/mouths/${set%%_*}" "$feats/$set" \
-        --audio_encoder "$audio_encoder" --video_encoder "$video_encoder" --num_jobs "$nj" \
-        $noisy
+      run_jobs "dump/logs/feats_$set" python -m mome.bin.extract_features "data/$set" \
+        "dump/mouths/${set%%_*}" "$feats/$set" --audio_encoder "$audio_encoder" \
+        --video_encoder "$video_encoder" $padded $noisy
     done
     stage_end 2
   fi

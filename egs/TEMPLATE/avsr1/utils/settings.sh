@@ -11,6 +11,7 @@ dry_run=false       # print the settings of the model and its parameters, and do
 tag=                # name of the experiment: the stem of train_config by default
 work_dir=.          # where data/, dump/, exp/ and downloads/ go
 nj=2                # parallel jobs in stages 0 to 2
+cmd_backend=local   # where they run: local, or slurm, with the options of conf/slurm.conf
 ngpu=auto           # GPUs to train on; auto: all there are, 0: the CPU
 cpu_procs=1         # training processes when there is no GPU
 landmarks=mediapipe # how mouths are found: mediapipe or centre
