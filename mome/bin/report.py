@@ -143,22 +143,20 @@ def environment() -> str:
 
 
 def history(exp_dir: Path) -> str:
-    """The commands of an experiment, and the minutes of each stage: of its longest run, which is
-    the one that did the work."""
+    """The commands of an experiment, with the state of the sources, and the minutes of each stage:
+    of its longest run, which is the one that did the work."""
     path = exp_dir / "stages.tsv"
     if not path.exists():
         return ""
     longest: dict[str, int] = {}
     commands: dict[str, None] = {}
     for line in path.read_text().splitlines():
-        stage, seconds, command = line.split("\t")
+        stage, seconds, command, commit = line.split("\t")
         longest[stage] = max(longest.get(stage, 0), int(seconds))
-        commands[command.strip()] = None
+        commands[f"* command: `{command.strip()}` (git: `{commit or '-'}`)\n"] = None
     cells = [f"{stage}: {seconds / 60:.1f}" for stage, seconds in sorted(longest.items())]
-    text = "".join(f"* command: `{command}`\n" for command in commands)
-    return (
-        f"{text}* minutes of stage {', '.join(cells)}; {sum(longest.values()) / 60:.1f} in all\n\n"
-    )
+    minutes = f"* minutes of stage {', '.join(cells)}; {sum(longest.values()) / 60:.1f} in all\n\n"
+    return "".join(commands) + minutes
 
 
 def section(exp_dir: Path, figures: str = "") -> str:

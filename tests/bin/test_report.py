@@ -69,11 +69,14 @@ def test_experiments_beside_are_compared_but_not_those_moved_aside(tmp_path, two
 
 def test_the_page_shows_figures_commands_and_texts(tmp_path, two):
     first, _ = two
-    (first / "stages.tsv").write_text("3\t60\t./run.sh --stage 3\n3\t2\t./run.sh --stage 3\n")
+    (first / "stages.tsv").write_text(
+        "3\t60\t./run.sh --stage 3\tab12\n3\t2\t./run.sh --stage 3\t\n"
+    )
     lines = [{"step": k, "loss": 3.0 / k} for k in range(1, 5)] + [{"step": 4, "valid_loss_a4": 1}]
     (first / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     page = report.write_page(first).read_text()
-    assert "<code>./run.sh --stage 3</code>" in page and "1.0 in all" in page
+    assert "<code>./run.sh --stage 3</code> (git: <code>ab12</code>)" in page
+    assert "1.0 in all" in page
     assert "&lt;b&gt;" in page and "<td>the dog sat</td>" in page and "<table>" in page
     for figure in ("wer.png", "loss.png"):
         assert figure in page

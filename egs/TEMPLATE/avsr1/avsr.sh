@@ -11,6 +11,7 @@ die() {
 
 recipe_dir=$PWD
 recipe_started=$SECONDS
+commit=$(git rev-parse --short HEAD 2>/dev/null || true)
 [ -n "$train_config" ] || die "no --train-config was given; there are: $(echo conf/train_*.yaml)"
 [ -f "$train_config" ] || die "no configuration $train_config; there are: $(echo conf/train_*.yaml)"
 [[ $stage =~ ^[0-9]+$ && $stop_stage =~ ^[0-9]+$ ]] || die "--stage and --stop-stage are numbers, 0 to 5"
@@ -54,11 +55,11 @@ stage_start() { # number, what it does
   stage_started=$SECONDS
 }
 
-stage_end() { # number; its time and the command go to the log and, for the report, to a table
+stage_end() { # number; its time, the command and the commit go to a table, for the report
   local spent=$((SECONDS - stage_started))
   log "Stage $1 took $((spent / 60)) min $((spent % 60)) s"
   mkdir -p "$exp"
-  printf '%s\t%s\t%s\n' "$1" "$spent" "$command_line" >> "$exp/stages.tsv"
+  printf '%s\t%s\t%s\t%s\n' "$1" "$spent" "$command_line" "$commit" >> "$exp/stages.tsv"
 }
 
 # Each line of a tuning list is an experiment: a name, then changes to the train config.
