@@ -11,7 +11,7 @@ from pathlib import Path
 import torch.distributed as dist
 
 from mome import stamp
-from mome.config import Config
+from mome.config import Config, as_dict
 from mome.dataset import FeatureDataset
 
 log = logging.getLogger(__name__)
@@ -44,8 +44,9 @@ def open_experiment(exp_dir: Path, about: dict, resume: bool) -> bool:
         return False
     path = exp_dir / "run.json"
     if path.exists():
-        before = json.loads(path.read_text())
-        differ = sorted(k for k in about.keys() | before.keys() if about.get(k) != before.get(k))
+        # A setting that came with a later version had its default before.
+        before = flatten(as_dict(Config())) | json.loads(path.read_text())
+        differ = sorted(k for k in about if about[k] != before.get(k))
         longer = differ == ["train.num_steps"] and about[differ[0]] > before[differ[0]]
         if not resume or (differ and not longer):
             aside = exp_dir.with_name(f"{exp_dir.name}.{time.strftime('%Y%m%d-%H%M%S')}")

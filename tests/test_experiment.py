@@ -23,3 +23,13 @@ def test_more_steps_continue_and_other_trainings_are_moved_aside(tmp_path, resum
     aside = list(tmp_path.glob("x.*"))
     assert len(aside) == moved
     assert ((aside[0] if moved else exp) / "log").read_text() == "first"
+
+
+def test_a_setting_that_came_later_counts_as_its_default(tmp_path):
+    exp = tmp_path / "x"
+    open_experiment(exp, {"train.num_steps": 4}, resume=True)
+    later = {"train.num_steps": 4, "model.router": "shared"}
+    assert open_experiment(exp, later, resume=True)
+    assert not list(tmp_path.glob("x.*"))
+    open_experiment(exp, later | {"model.router": "static"}, resume=True)
+    assert len(list(tmp_path.glob("x.*"))) == 1
