@@ -125,11 +125,6 @@ def engine_config(cfg: Config, base_path: str) -> dict:
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: train.deepspeed names a DeepSpeed JSON file")
     engine = json.loads(path.read_text())
-    if engine.get("zero_optimization", {}).get("stage") == 3:
-        raise ValueError(
-            f"{path}: ZeRO 3 is not supported: training hangs in its second step when there are"
-            " several processes; use stage 0, 1 or 2"
-        )
     ours = {
         "train_micro_batch_size_per_gpu": 1,  # nominal: batches are cut by frames
         "gradient_accumulation_steps": cfg.train.accumulation,

@@ -160,11 +160,14 @@ class MoMEModel(AbsESPnetModel):
             self._weight(scale) * self._scale_loss(scale, text, batch, stats) for scale in asked
         ]
         loss = torch.stack(parts).mean()
+        tokens = stats.pop("llm_tokens")
         if self.training and self.ctc_weight:
             stats["ctc"] = self.ctc_loss(**batch)
             loss = loss + self.ctc_weight * stats["ctc"]
         stats["loss"] = loss
         stats = {name: value.detach().float() for name, value in stats.items()}
+        if self.training:
+            stats["llm_tokens"] = tokens
         return loss, stats, torch.tensor(sum(len(t) + 1 for t in text), device=loss.device)
 
     def _weight(self, scale: Scale) -> float:
@@ -178,8 +181,11 @@ class MoMEModel(AbsESPnetModel):
         eos = text[0].new_tensor([self.eos])
         embed = self.llm.get_input_embeddings()
         # The last target is only predicted, never read: a row holds prompt + text, EOS is a target.
-        rows = [torch.cat([p, embed(t)]) for p, t in zip(prompts, text, strict=True)]
+        # One call for all rows: under ZeRO 3 each call gathers the table, on all devices at once.
+        words = embed(torch.cat(text)).split([len(t) for t in text])
+        rows = [torch.cat([p, w]) for p, w in zip(prompts, words, strict=True)]
         x_BND, inside_BN = pad_right(rows)
+        stats["llm_tokens"] = stats.get("llm_tokens", 0) + inside_BN.sum()
         hidden_BND = self.llm.model(inputs_embeds=x_BND, use_cache=False).last_hidden_state
         hidden = torch.cat(
             [

@@ -112,8 +112,17 @@ def total(number: float, device: torch.device) -> float:
 class Run:
     """The books of a training: where it is, what it measured, what it keeps on disk."""
 
-    def __init__(self, cfg: Config, exp_dir: Path, valid: FeatureDataset, base: dict, floor: float):
+    def __init__(
+        self,
+        cfg: Config,
+        exp_dir: Path,
+        valid: FeatureDataset,
+        base: dict,
+        floor: float,
+        device: torch.device,
+    ):
         self.cfg, self.exp_dir, self.valid, self.base, self.floor = cfg, exp_dir, valid, base, floor
+        self.device = device
         self.step, self.best, self.tokens = 0, math.inf, 0.0
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self.start_time, self.start_step = time.monotonic(), 0
@@ -122,6 +131,7 @@ class Run:
         self.board = SummaryWriter(str(exp_dir / "tensorboard")) if self.rank == 0 else None
         self.metrics = exp_dir / "metrics.jsonl"
         self.noted: list[tuple[dict, float]] = []
+        self.llm_tokens = 0  # of the step so far on this device: prompt and text, over its scales
         self.asked_to_stop = False
         signal.signal(signal.SIGTERM, self._stop)  # what a cluster sends before it takes a node
         if self.rank == 0:
@@ -129,12 +139,15 @@ class Run:
 
     def note(self, stats: dict[str, torch.Tensor], weight: float) -> None:
         """Keep what a batch measured until its step is done."""
-        self.noted.append(({k: v.item() for k, v in stats.items()}, weight))
+        values = {name: value.item() for name, value in stats.items()}
+        self.llm_tokens += values.pop("llm_tokens")
+        self.noted.append((values, weight))
 
     def log_step(self, lr: float, tokens: float, grad_norm: float | None) -> None:
         """Write a step to metrics.jsonl, and a progress line every `LOG_EVERY` steps."""
         stats = mean_over_devices(self.noted)
-        self.noted = []
+        llm_tokens = total(self.llm_tokens, self.device)
+        self.noted, self.llm_tokens = [], 0
         self.tokens += tokens
         if self.rank:
             return
@@ -144,7 +157,8 @@ class Run:
         self.round.register(stats, weight=tokens)
         self.round.next()
         spent, steps = time.monotonic() - self.start_time, self.step - self.start_step
-        self._write({"step": self.step, **stats})
+        sizes = {"text_tokens": int(tokens), "llm_tokens": int(llm_tokens)}
+        self._write({"step": self.step, **sizes, **stats})
         if self.step % LOG_EVERY == 0:
             left = spent / steps * (self.cfg.train.num_steps - self.step)
             loss = mean_of(self.round, "loss", LOG_EVERY)
@@ -362,7 +376,7 @@ def run_training(cfg: Config, args: argparse.Namespace, rank: int, world: int) -
         scales=tuple(map(str, model.scales)),
         scales_per_step=cfg.train.scales_per_step,
     )
-    books = Run(cfg, args.exp_dir, valid, base, floor)
+    books = Run(cfg, args.exp_dir, valid, base, floor, engine.device)
     if resuming:
         books.resume(engine)
     engine.train()
