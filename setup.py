@@ -30,6 +30,7 @@ setup(
     packages=find_packages(include=["mome", "mome.*"]),
     python_requires=">=3.11",
     install_requires=[
+        "accelerate",  # transformers loads an LLM in parts with it
         "av>=14",
         "deepspeed>=0.19",
         "jiwer>=4.0",
@@ -56,7 +57,6 @@ setup(
         "landmarks": ["mediapipe==0.10.21", "absl-py", "attrs", "flatbuffers"],
         "mini": ["espeakng-loader>=0.2.4", "gguf>=0.17"],
         "test": [
-            "accelerate",
             "ninja",
             "peft>=0.15",
             "pytest>=8",

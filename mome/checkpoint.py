@@ -5,10 +5,11 @@ setting) and `base.json` (ids and fingerprints of the frozen models). It is writ
 renamed, so a folder that has its name is whole.
 """
 
+import contextlib
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -21,19 +22,21 @@ from mome import config as config_file
 SAMPLE = 512  # values read from each end of a parameter
 
 
-def fingerprint(llm: nn.Module) -> str:
+def fingerprint(llm: nn.Module, whole: Callable = contextlib.nullcontext) -> str:
     """A short text that tells base models apart: names, shapes and some values of each parameter.
 
     The same for a model from the hub and from a folder, in bfloat16 and in float32 made from it;
-    adapters do not count.
+    adapters do not count. `whole([parameter])` is a context that makes it whole, where devices
+    have a part of it each.
     """
     sha = hashlib.sha256()
     for name, parameter in sorted(llm.named_parameters()):
         if ".adapter." in name or name.startswith("adapter."):
             continue
-        flat = parameter.detach().flatten()
-        ends = torch.cat([flat[:SAMPLE], flat[-SAMPLE:]]).to("cpu", torch.bfloat16)
-        sha.update(f"{name} {tuple(parameter.shape)}".encode())
+        with whole([parameter]):
+            flat = parameter.detach().flatten()
+            ends = torch.cat([flat[:SAMPLE], flat[-SAMPLE:]]).to("cpu", torch.bfloat16)
+            sha.update(f"{name} {tuple(parameter.shape)}".encode())
         sha.update(ends.view(torch.int16).numpy().tobytes())
     return sha.hexdigest()[:16]
 

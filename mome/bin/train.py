@@ -27,6 +27,7 @@ import deepspeed
 import torch.distributed as dist
 from espnet2.train.reporter import Reporter
 from torch.utils.tensorboard import SummaryWriter
+from transformers.integrations import HfDeepSpeedConfig
 
 from mome import checkpoint, config, stamp
 from mome.analysis import text_floor
@@ -198,17 +199,13 @@ class Run:
             self.round = self.reporter.start_epoch("train", self.round.epoch + 1)
         if stats["loss"] < self.best:
             self.best = stats["loss"]
-            with whole_weights(engine) as weights:
-                if self.rank == 0:
-                    checkpoint.save(self.exp_dir / "best", weights, self.cfg, self.base)
+            self._write_weights(engine, self.exp_dir / "best")
 
     def save(self, engine) -> None:
         """Write checkpoints/step_<n>/ (weights, optimiser, place in the data); prune older ones."""
         folder = self.exp_dir / "checkpoints"
         tag = f"step_{self.step}"
-        with whole_weights(engine) as weights:
-            if self.rank == 0:
-                checkpoint.save(folder / tag, weights, self.cfg, self.base)
+        self._write_weights(engine, folder / tag)
         dist.barrier()
         state = {"step": self.step, "best": self.best}
         engine.save_checkpoint(
@@ -235,6 +232,12 @@ class Run:
             self.metrics.write_text("".join(line + "\n" for line in kept))
         log.info(f"resumed after step {self.step} from {path}")
 
+    def _write_weights(self, engine, model_dir: Path) -> None:
+        weights = engine.module.trained()
+        with whole(list(weights.values())):
+            if self.rank == 0:
+                checkpoint.save(model_dir, weights, self.cfg, self.base)
+
     def _stop(self, *_) -> None:
         self.asked_to_stop = True
 
@@ -243,15 +246,25 @@ class Run:
             file.write(json.dumps(line) + "\n")
 
 
-@contextlib.contextmanager
-def whole_weights(engine):
-    """The trained weights by name, gathered from all devices under ZeRO 3."""
-    trained = engine.module.trained()
-    gather = contextlib.nullcontext()
-    if engine.zero_optimization_stage() == 3:
-        gather = deepspeed.zero.GatheredParameters(list(trained.values()))
-    with gather:
-        yield trained
+def whole(parameters: list[torch.nn.Parameter]) -> contextlib.AbstractContextManager:
+    """Gather from all devices what ZeRO 3 shared out, for as long as the context lasts."""
+    return deepspeed.zero.GatheredParameters([p for p in parameters if hasattr(p, "ds_id")])
+
+
+def holdings(llm: torch.nn.Module) -> str:
+    """How many weights the frozen LLM has, and how many of them this process holds."""
+    held, count = 0, 0
+    for p in llm.parameters():
+        held += p.ds_tensor.numel() if hasattr(p, "ds_tensor") else p.numel()
+        count += getattr(p, "ds_numel", p.numel())
+    kind = next(llm.parameters()).dtype
+    return f"frozen LLM: {count / 1e6:.3f}M weights, {held / 1e6:.3f}M held by a process, {kind}"
+
+
+def measured(llm: torch.nn.Module) -> list[torch.nn.Parameter]:
+    """The weights of the LLM that a new model looks at: words, and the norms before adapters."""
+    norms = [p for name, p in llm.named_parameters() if "layernorm" in name]
+    return [llm.get_input_embeddings().weight, *norms]
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -304,7 +317,11 @@ def run_training(cfg: Config, args: argparse.Namespace, rank: int, world: int) -
 
     torch.manual_seed(cfg.train.seed)
     device = torch.device("cuda", args.local_rank) if torch.cuda.is_available() else "cpu"
+    engine_settings = engine_config(cfg, cfg.train.deepspeed)
+    # Under ZeRO 3 transformers gives each device its part of every weight while it loads.
+    told_transformers = HfDeepSpeedConfig(engine_settings)  # noqa: F841  # it keeps a weak link
     llm, tokenizer = load_llm(cfg.model, device)
+    log.info(holdings(llm))
     streams = STREAMS[cfg.model.task]
 
     def encode(text: str) -> list[int]:
@@ -314,15 +331,16 @@ def run_training(cfg: Config, args: argparse.Namespace, rank: int, world: int) -
     valid = FeatureDataset(args.valid_set, streams, encode)
     for part, name, limit in ((data, "skipped.txt", 0.01), (valid, "skipped_valid.txt", 0.0)):
         leave_out_unfit(part, cfg, args.exp_dir / name, limit)
-    model = MoMEModel(cfg.model, llm, tokenizer, data.frame_dims).to(device)
+    with whole(measured(llm)):
+        model = MoMEModel(cfg.model, llm, tokenizer, data.frame_dims).to(device)
+        if cfg.train.warmup.num_steps or cfg.train.warmup.weight:
+            ids = {i for u in data.utterances for i in data.ids[u]}
+            model.add_alignment(ids, cfg.train.warmup.weight)
     if cfg.train.gradient_checkpointing:
         model.checkpoint_gradients()
-    if cfg.train.warmup.num_steps or cfg.train.warmup.weight:
-        ids = {i for u in data.utterances for i in data.ids[u]}
-        model.add_alignment(ids, cfg.train.warmup.weight)
     base = {
         "llm": cfg.model.llm,
-        "llm_fingerprint": checkpoint.fingerprint(llm),
+        "llm_fingerprint": checkpoint.fingerprint(llm, whole),
         "features": data.info,
         "frame_dims": data.frame_dims,
     }
@@ -361,7 +379,7 @@ def run_training(cfg: Config, args: argparse.Namespace, rank: int, world: int) -
             trained, cfg.train.lr, tuple(cfg.train.betas), weight_decay=cfg.train.weight_decay
         ),
         model_parameters=trained,
-        config=engine_config(cfg, cfg.train.deepspeed),
+        config=engine_settings,
     )
     sampler = Sampler(
         lengths=[data.length(i) for i in range(len(data))],

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -177,6 +178,9 @@ def test_two_processes_train_as_one_with_twice_the_batches(recipe, one_process, 
     exp = f"exp/two{zero}{more}"
     train(recipe, exp, *settings, processes=2)
     two = metrics(recipe, exp)
+    log = (recipe / exp / "train.log").read_text()
+    count, held = map(float, re.search(r"LLM: ([\d.]+)M weights, ([\d.]+)M held", log).groups())
+    assert held == pytest.approx(count / 2 if zero == 3 else count, rel=0.01)
     assert len(two) == len(one_process)
     for a, b in zip(one_process, two, strict=True):
         assert a.keys() - {"grad_norm"} == b.keys() - {"grad_norm"}
