@@ -277,6 +277,16 @@ class MoMEModel(AbsESPnetModel):
         """Name -> parameter of all that is trained: what a checkpoint holds."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
+    def count_parameters(self) -> dict[str, int]:
+        """Of the adapters, those used for a token at a scale (active) and all (resident); and those
+        of the projectors."""
+        parts = adapters(self.llm)
+        return {
+            "active": sum(a.active_parameters() for a in parts),
+            "resident": sum(p.numel() for a in parts for p in a.parameters()),
+            "projectors": sum(p.numel() for p in self.projectors.parameters()),
+        }
+
 
 def load_llm(config: ModelConfig, device: str | torch.device = "cpu") -> tuple[nn.Module, object]:
     """The frozen LLM of a configuration and its tokenizer, from a hub id or a folder."""

@@ -14,7 +14,6 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
 from mome import config
 from mome.bin import Parser, run
 from mome.config import Config
-from mome.inject import adapters
 from mome.model import MoMEModel
 
 LLMS = {  # width, layers, heads, key-value heads, feed-forward width, tied embeddings
@@ -90,12 +89,7 @@ def count(cfg: Config) -> dict[str, int]:
         llm = AutoModelForCausalLM.from_config(shapes_of(cfg.model.llm))
         widths = {"audio": width_of(cfg.encoders.audio), "video": width_of(cfg.encoders.video)}
         model = MoMEModel(cfg.model, llm, NoTokenizer(), widths)
-    parts = adapters(llm)
-    return {
-        "active": sum(a.active_parameters() for a in parts),
-        "resident": sum(p.numel() for a in parts for p in a.parameters()),
-        "projectors": sum(p.numel() for p in model.projectors.parameters()),
-    }
+    return model.count_parameters()
 
 
 def main(argv: list[str] | None = None) -> None:

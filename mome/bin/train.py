@@ -2,7 +2,8 @@
 
 Stage 3 of a recipe; one process per GPU, or a few on a CPU. The loop stands in the open in
 `train`. Writes to the experiment folder: config.yaml (every setting), train.log, metrics.jsonl (a
-line per step), tensorboard/, checkpoints/step_<n>/, best/ (lowest validation loss) and run.json.
+line per step), size.json, tensorboard/, checkpoints/step_<n>/, best/ (lowest validation loss) and
+run.json.
 `--resume` continues at the same batch with the same numbers; SIGTERM, which a cluster sends before
 it takes a node away, saves first.
 """
@@ -350,10 +351,12 @@ def run_training(cfg: Config, args: argparse.Namespace, rank: int, world: int) -
         tokenizer.eos_token_id,
     )
     count = sum(p.numel() for p in model.trained().values())
-    adapters = sum(p.numel() for n, p in model.trained().items() if ".adapter." in n)
+    size = model.count_parameters()
+    if rank == 0:
+        (args.exp_dir / "size.json").write_text(json.dumps(size) + "\n")
     log.info(
         f"{len(data)} training and {len(valid)} validation utterances; {count / 1e6:.2f}M weights"
-        f" are trained, {adapters / 1e6:.2f}M of them in adapters; scales"
+        f" are trained, {size['resident'] / 1e6:.2f}M of them in adapters; scales"
         f" {', '.join(map(str, model.scales))}; {world} process(es) of {torch.get_num_threads()}"
         f" thread(s) with batches of at most {cfg.train.max_frames} frames of 40 ms and"
         f" {cfg.train.accumulation} of them a step"

@@ -51,6 +51,7 @@ def test_a_row_per_set_and_a_column_per_scale_and_a_dash_for_what_is_missing(tmp
     assert cells(text, "| WER % | scale") == ["WER %", "scale", "test", "test_babble_-5"]
     assert cells(text, "| one | a4_v2") == ["one", "a4_v2", "14.3", "-"]
     assert cells(text, "| two |") == ["two", "a4", "0.0", "14.3"]
+    assert cells(text, "| training |")[1:4] == ["active M", "resident M", "projectors M"]
     assert "test_babble_-5" in capsys.readouterr().out
     assert "](figures/one_wer.png)" in text
     assert (tmp_path / "figures/two_wer.png").exists()
@@ -99,3 +100,15 @@ def test_nothing_scored_is_an_error(tmp_path):
     (tmp_path / "exp/x").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match="has no scores: run stages 4 and 5"):
         report.main([str(tmp_path / "exp/x")])
+
+
+def test_what_a_training_took_stands_beside_its_size(tmp_path, two):
+    first, second = two
+    (first / "size.json").write_text('{"active": 2500000, "resident": 7180000, "projectors": 1}')
+    (first / "stages.tsv").write_text("3\t90\t./run.sh\tab12\n3\t2\t./run.sh\tab12\n")
+    steps = [{"step": k, "text_tokens": 600, "llm_tokens": 1000, "loss": 1.0} for k in (1, 2)]
+    lines = [*steps, {"step": 2, "valid_loss": 1.0}]
+    (first / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    table = report.markdown(report.costs([first, second]))
+    assert cells(table, "| one |") == ["one", "2.50", "7.18", "0.00", "2", "1,200", "2,000", "1.5"]
+    assert cells(table, "| two |") == ["two", *"-------"]
