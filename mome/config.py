@@ -30,8 +30,23 @@ class EncodersConfig:
     video: str = "downloads/avhubert-large"  # a folder made by tools/convert_avhubert.py
     pad_to_30s: bool = False  # Whisper on 30 s padded with silence (the paper) or the true length
     num_noisy_copies: int = 1  # of each training utterance, at an SNR drawn from `snrs`
-    noise: str = "babble"
+    store_rate: int = 1  # audio frames averaged into one on disk; must divide every audio rate
+    features: str = "offline"  # or "online": encode in the training loop, augmented anew each time
+    random_crop: bool = True  # online: of the mouth, at a random place, not the centre
+    mirror_share: float = 0.5  # online: of the clips whose video is mirrored
+    mask_s: float = 0.4  # online: longest grey piece, one for each second of video; 0: none
+    noise: str = "babble"  # of the noisy copies, and of online features
+    noise_dir: str = ""  # noise files of your own, instead of made noise
     snrs: list[float] = field(default_factory=lambda: [-5.0, 0.0, 5.0, 10.0, 15.0, 20.0])
+
+    def __post_init__(self):
+        _one_of("encoders.features", self.features, ("offline", "online"))
+        if self.store_rate < 1 or self.num_noisy_copies < 0 or self.mask_s < 0:
+            raise ValueError(
+                "encoders.store_rate must be 1 or more, num_noisy_copies and mask_s 0 or more"
+            )
+        if not 0 <= self.mirror_share <= 1:
+            raise ValueError(f"encoders.mirror_share is a share, 0 to 1; got {self.mirror_share}")
 
 
 @dataclass(frozen=True)
@@ -173,6 +188,15 @@ class Config:
     model: ModelConfig = field(default_factory=ModelConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
+
+    def __post_init__(self):
+        step, rates = self.encoders.store_rate, self.model.audio_rates
+        if step > 1 and (self.model.compression != "average" or any(r % step for r in rates)):
+            raise ValueError(
+                f"encoders.store_rate {step} keeps averages of {step} audio frames: that needs"
+                f" model.compression=average and audio rates that are multiples of it, not"
+                f" {self.model.compression} and {list(rates)}"
+            )
 
 
 def load(path: str | Path, overrides: list[str] | None = None, cls: type[T] = Config) -> T:

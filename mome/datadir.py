@@ -224,6 +224,24 @@ def read_skipped(folder: str | Path) -> dict[str, str]:
     return dict(line.split("\t", 1) for line in lines)
 
 
+def with_mouths(data: DataDir, mouths_dir: str | Path) -> tuple[dict[str, str], dict[str, str]]:
+    """Path of the crops of each utterance, sorted, and the reasons of those that were skipped.
+
+    Raises FileNotFoundError without mouths.scp, and ValueError for an utterance that the crops
+    neither have nor list as skipped.
+    """
+    have = read_table(Path(mouths_dir, "mouths.scp"))
+    skipped = {
+        u: r for u, r in read_skipped(mouths_dir).items() if u in data.text and u not in have
+    }
+    if lost := [u for u in data.utterances if u not in have and u not in skipped]:
+        raise ValueError(
+            f"{mouths_dir}/mouths.scp lacks {len(lost)} of {len(data.text)} utterances, such as"
+            f" {lost[0]}: run stage 1 again"
+        )
+    return {u: have[u] for u in data.utterances if u in have}, skipped
+
+
 def check_skipped(
     skipped: dict[str, str], total: int, is_test: bool, where: str | Path = "skipped.txt"
 ) -> None:

@@ -1,4 +1,4 @@
-"""Feature archives -> bucketed, padded batches, the same on every run and after every resume.
+"""Frames of utterances -> bucketed, padded batches, the same on every run and after every resume.
 
 A batch holds utterances of like length, as many as fit the frame budget of a device. What is random
 about a batch (its members, the noisy copy of an utterance, whose audio is dropped, the scale) comes
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from espnet2.fileio.read_text import read_2columns_text
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
@@ -28,25 +29,22 @@ class Pick:
     index: int
     copy: int = 0  # 0 clean, 1.. a noisy copy
     audio_kept: bool = True
+    seed: tuple[int, ...] = ()  # of what else is random about it, see mome/online.py
 
 
-class FeatureDataset(Dataset):
-    """The utterances of a feature directory, `dump/feats/<set>/`.
+class Archives:
+    """The frames of a feature directory, `dump/feats/<set>/`, as stage 2 wrote them.
 
     Args:
         feats_dir: with audio.scp and video.scp (those of `streams`), text, utt2num_frames.
         streams: "audio", "video": what the task needs.
-        encode: transcript -> token ids.
 
     Raises FileNotFoundError or ValueError when a table is missing or the keys differ.
     """
 
-    def __init__(
-        self, feats_dir: str | Path, streams: list[str], encode: Callable[[str], list[int]]
-    ):
+    def __init__(self, feats_dir: str | Path, streams: list[str]):
         self.dir, self.streams = Path(feats_dir), streams
         self.text = self._table("text")
-        self.utterances = sorted(self.text)
         self.scps = {s: self._scp(f"{s}.scp") for s in streams}
         self.noisy: list[dict[str, str]] = []
         if "audio" in streams:
@@ -56,7 +54,14 @@ class FeatureDataset(Dataset):
         self.num_frames = {
             s: {u: int(n) for u, n in self._table(counts[s]).items()} for s in streams
         }
-        self.ids = {u: encode(t) for u, t in self.text.items()}
+        path = self.dir / "feats.json"
+        self.info = json.loads(path.read_text()) if path.exists() else {}
+        self.store_rate = self.info.get("store_rate", 1)
+
+    @property
+    def num_noisy(self) -> int:
+        """Noisy copies of each utterance's audio."""
+        return len(self.noisy)
 
     def _table(self, name: str) -> dict[str, str]:
         path = self.dir / name
@@ -78,13 +83,39 @@ class FeatureDataset(Dataset):
 
     @property
     def frame_dims(self) -> dict[str, int]:
-        """Width of the frames of each stream, read off the first utterance."""
-        return {s: ark.load(scp[self.utterances[0]]).shape[1] for s, scp in self.scps.items()}
+        """Width of the frames of each stream, read off an utterance."""
+        return {s: ark.load(next(iter(scp.values()))).shape[1] for s, scp in self.scps.items()}
 
-    @property
-    def info(self) -> dict:
-        """What the features were made with (feats.json)."""
-        return json.loads((self.dir / "feats.json").read_text())
+    def frames(self, stream: str, chosen: list[tuple[str, Pick]]) -> list[Tensor]:
+        """The frames of utterances, (T_i, width) float32.
+
+        Audio that was stored already averaged is given back at 50 frames a second, each average as
+        often as it has frames in it: averages of those are the averages of the frames.
+        """
+        found = []
+        for utterance, pick in chosen:
+            noisy = stream == "audio" and pick.copy
+            scp = self.noisy[pick.copy - 1] if noisy else self.scps[stream]
+            x = ark.load(scp[utterance], utterance)
+            if stream == "audio" and self.store_rate > 1:
+                x = np.repeat(x, self.store_rate, axis=0)[: self.num_frames[stream][utterance]]
+            found.append(torch.from_numpy(x))
+        return found
+
+
+class FeatureDataset(Dataset):
+    """Utterances with their text: what training and decoding take batches of.
+
+    Args:
+        source: of the frames, `Archives` or `mome.online.Online`.
+        encode: transcript -> token ids.
+    """
+
+    def __init__(self, source: Archives, encode: Callable[[str], list[int]]):
+        self.source, self.dir, self.streams = source, source.dir, source.streams
+        self.num_frames = source.num_frames
+        self.utterances = sorted(source.text)
+        self.ids = {u: encode(t) for u, t in source.text.items()}
 
     def length(self, index: int) -> int:
         """Frames of 40 ms of an utterance, the longer of its streams."""
@@ -124,30 +155,45 @@ class FeatureDataset(Dataset):
         """One utterance: its id, token ids, and (T, width) float32 frames of each stream."""
         pick = Pick(pick) if isinstance(pick, int) else pick
         utterance = self.utterances[pick.index]
-        item = {
-            "utterance": utterance,
-            "text": torch.tensor(self.ids[utterance]),
-            "audio_kept": pick.audio_kept,
-        }
-        for s in self.streams:
-            scp = self.noisy[pick.copy - 1] if s == "audio" and pick.copy else self.scps[s]
-            item[s] = torch.from_numpy(ark.load(scp[utterance], utterance))
-        return item
+        frames = {s: self.source.frames(s, [(utterance, pick)])[0] for s in self.streams}
+        return {"utterance": utterance, "text": torch.tensor(self.ids[utterance]), **frames}
 
     def collate(self, picks: list[int] | list[Pick]) -> dict:
         """A padded batch, as MoMEModel.forward takes it."""
-        items = [self[pick] for pick in picks]
+        picks = [Pick(pick) if isinstance(pick, int) else pick for pick in picks]
+        utterances = [self.utterances[pick.index] for pick in picks]
+        texts = [torch.tensor(self.ids[u]) for u in utterances]
         batch = {
-            "utterances": [item["utterance"] for item in items],
-            "text": pad_sequence([item["text"] for item in items], batch_first=True),
-            "text_lengths": torch.tensor([len(item["text"]) for item in items]),
+            "utterances": utterances,
+            "text": pad_sequence(texts, batch_first=True),
+            "text_lengths": torch.tensor([len(t) for t in texts]),
         }
         for s in self.streams:
-            batch[s] = pad_sequence([item[s] for item in items], batch_first=True)
-            batch[f"{s}_lengths"] = torch.tensor([len(item[s]) for item in items])
-        if "audio" in self.streams and not all(item["audio_kept"] for item in items):
-            batch["audio_kept"] = torch.tensor([item["audio_kept"] for item in items])
+            frames = self.source.frames(s, list(zip(utterances, picks, strict=True)))
+            batch[s] = pad_sequence(frames, batch_first=True)
+            batch[f"{s}_lengths"] = torch.tensor([len(x) for x in frames])
+        if "audio" in self.streams and not all(pick.audio_kept for pick in picks):
+            batch["audio_kept"] = torch.tensor([pick.audio_kept for pick in picks])
         return batch
+
+    def check_encoders(self, trained: dict) -> None:
+        """ValueError when the frames come from other encoders than `trained`, their feats.json."""
+        for key in ("audio_encoder", "audio_sha256", "video_encoder", "video_sha256"):
+            if trained.get(key) != self.source.info.get(key):
+                raise ValueError(
+                    f"{self.dir} was extracted with {key} {self.source.info.get(key)}, but the"
+                    f" model was trained on {trained.get(key)}: run stage 2 with the encoders of"
+                    " the training"
+                )
+
+    def check_rates(self, rates: list[int]) -> None:
+        """ValueError for an audio rate that averages stored at `store_rate` cannot give."""
+        store_rate = self.source.store_rate
+        if odd := [rate for rate in rates if rate % store_rate]:
+            raise ValueError(
+                f"{self.dir} holds audio averaged over {store_rate} frames (encoders.store_rate),"
+                f" which gives no rate {odd[0]}: choose multiples, or extract with another one"
+            )
 
 
 def plan(lengths: list[int], max_frames: int, rng: np.random.Generator | None) -> list[list[int]]:
@@ -204,22 +250,21 @@ class Sampler:
                 continue
             for place, indices in enumerate(batches):
                 if k >= start * per_step and k % self.world == self.rank:
-                    step.append(
-                        self._draw(indices, np.random.default_rng([self.seed, epoch, place]))
-                    )
+                    step.append(self._draw(indices, (self.seed, epoch, place)))
                 k += 1
                 if len(step) == self.accumulation:
                     yield step
                     step = []
 
     def _draw(
-        self, indices: list[int], rng: np.random.Generator
+        self, indices: list[int], seed: tuple[int, ...]
     ) -> tuple[list[Pick], list[str] | None]:
-        picks = []
+        picks, rng = [], np.random.default_rng(seed)
         for index in indices:
             noisy, copy = rng.random() < self.noisy_share, rng.integers(max(self.num_noisy, 1))
             kept = rng.random() >= self.audio_dropout
-            picks.append(Pick(index, int(copy) + 1 if noisy and self.num_noisy else 0, bool(kept)))
+            copy = int(copy) + 1 if noisy and self.num_noisy else 0
+            picks.append(Pick(index, copy, bool(kept), (*seed, index)))
         if not self.scales_per_step:
             return picks, None
         scales = rng.choice(len(self.scales), self.scales_per_step, replace=False)

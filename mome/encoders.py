@@ -9,6 +9,7 @@ Shape key
 """
 
 import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -57,6 +58,15 @@ def load_audio_encoder(
 def load_video_encoder(path: str | Path, device: str | torch.device = "cpu") -> "VideoEncoder":
     """AV-HuBERT from a folder with config.json and model.safetensors. Raises as `from_folder`."""
     return VideoEncoder(AVHuBERT.from_folder(path), str(path)).to(device)
+
+
+def width_of(name_or_path: str) -> int:
+    """Width of the frames of an encoder, of either kind, from its config.json or the hub's."""
+    path = Path(name_or_path, "config.json")
+    if path.is_file():
+        found = json.loads(path.read_text())
+        return found["d_model" if "d_model" in found else "dim"]
+    return WhisperConfig.from_pretrained(name_or_path).d_model
 
 
 def fast_dtype(device: str | torch.device) -> torch.dtype:

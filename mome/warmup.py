@@ -29,9 +29,11 @@ def warm_up(model: MoMEModel, data: FeatureDataset, cfg: TrainConfig, device) ->
         for group in optimizer.param_groups:
             group["lr"] = warmup.lr * max(0.02, 1 - step / warmup.num_steps)
         picks = []
+        copies = data.source.num_noisy
         for i in rng.choice(len(data), min(warmup.batch_size, len(data)), replace=False):
-            noisy = data.noisy and rng.random() < cfg.noisy_share
-            picks.append(Pick(int(i), int(rng.integers(len(data.noisy))) + 1 if noisy else 0))
+            noisy = copies and rng.random() < cfg.noisy_share
+            copy = int(rng.integers(copies)) + 1 if noisy else 0
+            picks.append(Pick(int(i), copy, seed=(cfg.seed, 1, step, int(i))))
         loss = model.ctc_loss(**to_device(data.collate(picks), device))
         optimizer.zero_grad()
         loss.backward()

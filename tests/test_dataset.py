@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mome import ark
-from mome.dataset import FeatureDataset, Pick, Sampler, plan
+from mome.dataset import Archives, FeatureDataset, Pick, Sampler, plan
 
 
 def encode(text: str) -> list[int]:
@@ -28,35 +28,35 @@ def feats(tmp_path):
 
 
 def test_a_batch_holds_each_utterance_padded(feats):
-    data = FeatureDataset(feats, ["audio", "video"], encode)
+    data = FeatureDataset(Archives(feats, ["audio", "video"]), encode)
     batch = data.collate([Pick(0), Pick(2, audio_kept=False)])
     assert batch["utterances"] == ["s1-a", "s2-a"]
     assert batch["audio"].shape == (2, 50, 4) and batch["video"].shape == (2, 25, 3)
     assert batch["audio_lengths"].tolist() == [20, 50]
     assert batch["text"].tolist() == [[3, 3, 0], [4, 4, 3]]
     assert batch["audio_kept"].tolist() == [True, False]
-    stored = ark.load(data.scps["audio"]["s1-a"])
+    stored = ark.load(data.source.scps["audio"]["s1-a"])
     assert torch.equal(batch["audio"][0, :20], torch.from_numpy(stored))
 
 
 def test_a_noisy_copy_replaces_the_audio_alone(feats):
-    data = FeatureDataset(feats, ["audio", "video"], encode)
+    data = FeatureDataset(Archives(feats, ["audio", "video"]), encode)
     clean, noisy = data[Pick(1)], data[Pick(1, copy=1)]
     assert not torch.equal(clean["audio"], noisy["audio"])
     assert torch.equal(clean["video"], noisy["video"])
-    assert torch.equal(noisy["audio"], torch.from_numpy(ark.load(data.noisy[0]["s1-b"])))
+    assert torch.equal(noisy["audio"], torch.from_numpy(ark.load(data.source.noisy[0]["s1-b"])))
 
 
 def test_missing_and_differing_tables_are_told(feats):
     with pytest.raises(FileNotFoundError, match="run stage 2"):
-        FeatureDataset(feats / "none", ["audio"], encode)
+        Archives(feats / "none", ["audio"])
     (feats / "text").write_text("s1-a one two\n")
     with pytest.raises(ValueError, match="differ in 2 utterances, such as s1-b"):
-        FeatureDataset(feats, ["audio"], encode)
+        Archives(feats, ["audio"])
 
 
 def test_what_does_not_fit_is_told_with_the_reason(feats):
-    data = FeatureDataset(feats, ["audio", "video"], encode)
+    data = FeatureDataset(Archives(feats, ["audio", "video"]), encode)
     reasons = data.unfit(max_frames=20, audio_rate=4, video_rate=12)
     assert reasons.keys() == {"s1-a", "s2-a"}
     assert "video rate 12 needs at least 12 frames, got 10" in reasons["s1-a"]

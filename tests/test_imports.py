@@ -10,8 +10,10 @@ FILES = sorted(p for p in MOME.rglob("*.py") if p.name != "__init__.py")
 SHELF = {"bin": 3, "corpora": 2, "synthesis": 2}
 LEVEL = {  # of the files straight in mome/; those not named are leaves
     **dict.fromkeys(["transcribe", "plots"], 2),
-    **dict.fromkeys(["model", "dataset", "checkpoint", "decoding", "experiment", "warmup"], 1),
-    "adapters": 0.7,
+    **dict.fromkeys(
+        ["model", "dataset", "checkpoint", "decoding", "experiment", "warmup", "online"], 1
+    ),
+    **dict.fromkeys(["adapters", "mixing"], 0.7),
     **dict.fromkeys(["inject", "encoders", "prompt", "datadir", "video", "alignment"], 0.5),
 }
 LEAVES = "experts lora plain compression avhubert audio ark noise augment config wer stamp analysis"

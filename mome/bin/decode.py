@@ -20,7 +20,7 @@ from mome import checkpoint, config, stamp
 from mome.bin import Parser, run
 from mome.compression import Scale, scales_of
 from mome.config import Config
-from mome.dataset import FeatureDataset, to_device
+from mome.dataset import Archives, FeatureDataset, to_device
 from mome.decoding import decode
 from mome.model import MoMEModel, load_llm
 from mome.prompt import text_ids
@@ -48,19 +48,8 @@ def other_video(data: FeatureDataset) -> dict[str, str]:
     order = sorted(data.utterances, key=lambda u: (data.num_frames["video"][u], u))
     if len(order) < 2:
         raise ValueError(f"{data.dir} has one utterance: there is no other one's video to take")
-    scp = data.scps["video"]
+    scp = data.source.scps["video"]
     return {u: scp[v] for u, v in zip(order, order[1:] + order[:1], strict=True)}
-
-
-def check_features(data: FeatureDataset, base: dict) -> None:
-    """ValueError when the features come from other encoders than those of the training."""
-    for key in ("audio_encoder", "audio_sha256", "video_encoder", "video_sha256"):
-        trained, found = base["features"].get(key), data.info.get(key)
-        if trained != found:
-            raise ValueError(
-                f"{data.dir} was extracted with {key} {found}, but the model was trained on"
-                f" {trained}: run stage 2 with the encoders of the training"
-            )
 
 
 def decode_set(
@@ -137,13 +126,16 @@ def main(argv: list[str] | None = None) -> None:
     if not todo:
         return
     model, tokenizer, base = load_model(model_dir, cfg, args.device)
+
+    def encode(text: str) -> list[int]:
+        return text_ids(tokenizer, text)
+
     for name, scale, out_dir, inputs in todo:
-        data = FeatureDataset(
-            args.feats / name, model.streams, lambda text: text_ids(tokenizer, text)
-        )
-        check_features(data, base)
+        data = FeatureDataset(Archives(args.feats / name, model.streams), encode)
+        data.check_encoders(base["features"])
+        data.check_rates([scale.audio] if scale.audio else [])
         if args.video == "other":
-            data.scps["video"] = other_video(data)
+            data.source.scps["video"] = other_video(data)
         start = time.monotonic()
         texts = decode_set(model, tokenizer, data, scale, cfg, args.video)
         spent = time.monotonic() - start

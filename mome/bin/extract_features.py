@@ -4,15 +4,14 @@ Stage 2 of a recipe. Writes FEATS_DIR/{audio,video}.scp (arks lie in FEATS_DIR/j
 utt2num_frames (audio, 50 a second), utt2num_video_frames (25), skipped.txt, feats.json; for a
 training set also audio_noisy<n>.scp, copies in noise (babble of other speakers), since the noise
 that training adds (MoME §4.1) must be there before the encoder, and noisy<n>.tsv: utterance, SNR
-and what the noise was made of. `none` for the mouths or
-for an encoder leaves that stream out.
+and what the noise was made of. `none` for the mouths or for an encoder leaves that stream out.
+Before it starts it says how much disk the features take, and stops when there is less.
 
 The set is split by utterance in --num_jobs processes; the numbers do not depend on how many. On a
 cluster, run `--job 1/8` ... `--job 8/8` anywhere, then `--merge --num_jobs 8`.
 """
 
 import argparse
-import functools
 import json
 import logging
 import shutil
@@ -32,8 +31,6 @@ FORMAT = 1
 FRAME = 320  # samples in an audio frame
 VIDEO_FRAME = 640  # samples in a picture, 25 a second
 MAX_APART = 2  # pictures that the lengths of audio and video may differ by
-SOUND_FILES = (".wav", ".flac", ".ogg")
-CACHED = 2000  # waveforms that a job remembers, for noise
 log = logging.getLogger(__name__)
 
 
@@ -49,6 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     stamp.clear(args.feats_dir)
     start = time.monotonic()
     if not args.merge:
+        check_disk(args)
         remove_other_jobs(args.feats_dir, args.num_jobs)
         start_jobs(args, sys.argv[1:] if argv is None else argv, inputs)
     seconds = merge(args, inputs)
@@ -70,6 +68,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add(
         "--pad_to_30s", action="store_true", help="silence up to 30 s after each clip, as the paper"
     )
+    add("--store_rate", type=int, default=1, help="audio frames that are averaged into one on disk")
     add("--num_noisy_copies", type=int, default=0, help="copies of the audio in noise")
     add("--noise", choices=["babble", "speech_shaped", "pink", "white"], default="babble")
     add("--noise_dir", type=Path, help="noise files of your own, instead of made noise")
@@ -86,8 +85,11 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         parser.error("MOUTHS_DIR and --video_encoder must both be given, or both be none")
     if not args.audio_encoder and (not args.video_encoder or args.num_noisy_copies):
         parser.error("--audio_encoder none leaves nothing to do, or nothing to add noise to")
-    if args.num_jobs < 1 or args.num_noisy_copies < 0 or args.num_voices < 1:
-        parser.error("--num_jobs, --num_voices and --num_noisy_copies must not be negative or 0")
+    if min(args.num_jobs, args.num_voices, args.store_rate) < 1 or args.num_noisy_copies < 0:
+        parser.error(
+            "--num_jobs, --num_voices and --store_rate must be 1 or more, --num_noisy_copies 0 or"
+            " more"
+        )
     args.noise_data = args.noise_data or args.data_dir
     return args
 
@@ -108,6 +110,8 @@ def describe(args: argparse.Namespace) -> dict:
         "feats_dir",
         "noise_data",
     }
+    if args.store_rate == 1:
+        how.add("store_rate")  # as before there was one
     if not args.num_noisy_copies:
         how |= {"noise", "noise_dir", "num_voices", "noisy_snrs", "seed"}
     files = [args.data_dir, args.data_dir / stamp.NAME]
@@ -118,6 +122,33 @@ def describe(args: argparse.Namespace) -> dict:
     files += [Path(x) for x in (args.audio_encoder, args.video_encoder) if x]
     options = {k: v for k, v in vars(args).items() if k not in how}
     return {"format": FORMAT, **options, "files": {str(f): stamp.digest(f) for f in files}}
+
+
+def check_disk(args: argparse.Namespace) -> None:
+    """Say how much disk the features will take; ValueError when there is less."""
+    from mome import datadir, encoders
+
+    hours = sum(datadir.read(args.data_dir).utt2dur.values()) / 3600
+    width = 0.0  # values a second
+    if args.audio_encoder:
+        dim = encoders.width_of(args.audio_encoder)
+        width += 50 / args.store_rate * dim * (1 + args.num_noisy_copies)
+    if args.video_encoder:
+        width += 25 * encoders.width_of(args.video_encoder)
+    needed, per_hour = hours * 3600 * width * 2, width * 7200  # two bytes a value
+    args.feats_dir.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(args.feats_dir).free
+    log.info(
+        "%s: features of %.3g h take %.3g GB, %.3g GB an hour; %.3g GB are free",
+        *(args.feats_dir, hours, needed / 1e9, per_hour / 1e9, free / 1e9),
+    )
+    if needed > free:
+        raise ValueError(
+            f"{args.feats_dir}: the features take {needed / 1e9:.3g} GB, but {free / 1e9:.3g} GB"
+            " are free: store audio averaged (encoders.store_rate, a common divisor of the audio"
+            " rates), make fewer noisy copies, encode while training (encoders.features=online),"
+            " or give the recipe another --work_dir"
+        )
 
 
 # ---- jobs ---------------------------------------------------------------------------------------
@@ -162,11 +193,14 @@ def extract(args: argparse.Namespace, index: int, total: int, inputs: dict) -> N
     import torch
 
     from mome import ark, datadir, encoders, video
+    from mome.mixing import waveform
 
     torch.set_num_threads(1)  # more jobs are faster than more threads, and give the same numbers
     data = datadir.read(args.data_dir)
-    utterances, skipped = croppable(args, data)
-    utterances = utterances[index - 1 :: total]
+    paths, skipped = dict.fromkeys(data.utterances), {}
+    if args.mouths_dir:
+        paths, skipped = datadir.with_mouths(data, args.mouths_dir)
+    utterances = list(paths)[index - 1 :: total]
     device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
     if device == "cuda":
         device = f"cuda:{(index - 1) % torch.cuda.device_count()}"
@@ -178,10 +212,11 @@ def extract(args: argparse.Namespace, index: int, total: int, inputs: dict) -> N
 
     apart: dict[str, str] = {}
     counts, info = {}, {"pad_to_30s": args.pad_to_30s, "num_noisy_copies": args.num_noisy_copies}
+    if args.store_rate > 1:
+        info["store_rate"] = args.store_rate
     if args.video_encoder:
         encoder = encoders.load_video_encoder(args.video_encoder, device)
         info |= {f"video_{k}": v for k, v in about(encoder).items()}
-        paths = datadir.read_table(Path(args.mouths_dir, "mouths.scp"))
 
         def mouths() -> Iterator[tuple[str, np.ndarray]]:
             for utterance in utterances:
@@ -197,15 +232,31 @@ def extract(args: argparse.Namespace, index: int, total: int, inputs: dict) -> N
         encoder = encoders.load_audio_encoder(args.audio_encoder, device, args.pad_to_30s)
         info |= {f"audio_{k}": v for k, v in about(encoder).items()}
         clean = ((u, waveform(data.wav[u])) for u in kept)
-        counts["audio"] = ark.write_ark(folder / "audio.scp", encode(encoder, "audio", clean))
+        lengths = counts["audio"] = {}
+        found = averaged(encode(encoder, "audio", clean), args.store_rate, lengths)
+        ark.write_ark(folder / "audio.scp", found)
         for n in range(1, args.num_noisy_copies + 1):
             lines = ["utterance\tsnr\tsource"]
             noisy = noisy_copies(args, data, kept, n, lines)
-            ark.write_ark(folder / f"audio_noisy{n}.scp", encode(encoder, f"noisy {n}", noisy))
+            found = averaged(encode(encoder, f"noisy {n}", noisy), args.store_rate, {})
+            ark.write_ark(folder / f"audio_noisy{n}.scp", found)
             (folder / f"noisy{n}.tsv").write_text("\n".join(lines) + "\n")
     table = {"counts": counts, "skipped": skipped | apart, "info": info, "total": len(data.text)}
     (folder / "job.json").write_text(json.dumps(table))
     stamp.write(folder, inputs)
+
+
+def averaged(features: Iterator, rate: int, lengths: dict[str, int]) -> Iterator:
+    """Every `rate` frames as their mean, the last few too; notes in `lengths` how many there were.
+
+    A mean of such means, each counted by its frames, is the mean of the frames: averaging at a
+    multiple of `rate` loses nothing.
+    """
+    for utterance, x in features:
+        lengths[utterance] = len(x)
+        starts = np.arange(0, len(x), rate)
+        counts = np.minimum(rate, len(x) - starts)[:, None]
+        yield utterance, x if rate == 1 else np.add.reduceat(x, starts) / counts
 
 
 def progress(clips: Iterator, total: int, **bar) -> Iterator:
@@ -219,26 +270,6 @@ def about(encoder) -> dict:
     return {"encoder": encoder.name, "dim": encoder.dim, "sha256": encoder.sha256}
 
 
-def croppable(args: argparse.Namespace, data) -> tuple[list[str], dict[str, str]]:
-    """Utterances that have what the features need, and the reasons of those that were skipped.
-
-    Raises ValueError for one that the crops neither have nor list as skipped.
-    """
-    from mome import datadir
-
-    if not args.mouths_dir:
-        return data.utterances, {}
-    have = datadir.read_table(Path(args.mouths_dir, "mouths.scp"))
-    skipped = {u: r for u, r in datadir.read_skipped(args.mouths_dir).items() if u in data.text}
-    utterances = [u for u in data.utterances if u in have]
-    if lost := [u for u in data.utterances if u not in have and u not in skipped]:
-        raise ValueError(
-            f"{args.mouths_dir}/mouths.scp lacks {len(lost)} of {len(data.text)} utterances of "
-            f"{args.data_dir}, such as {lost[0]}: run stage 1 again"
-        )
-    return utterances, {u: r for u, r in skipped.items() if u not in have}
-
-
 def lengths_differ(wav_path: str, num_pictures: int) -> str | None:
     """Why a clip whose audio and video are not equally long is left out, or None."""
     import soundfile
@@ -249,67 +280,21 @@ def lengths_differ(wav_path: str, num_pictures: int) -> str | None:
     return f"its audio lasts {audio / 25:.2f} s, its video {num_pictures / 25:.2f} s"
 
 
-@functools.lru_cache(CACHED)
-def waveform(path: str) -> np.ndarray:
-    from mome import audio
-
-    return audio.read(path)
-
-
 def noisy_copies(args: argparse.Namespace, data, utterances: list[str], n: int, lines: list[str]):
     """Copy `n` of each utterance in noise; appends a line a copy to `lines`.
 
     Noise and SNR depend on the seed, the utterance and n alone, not on the job.
     """
-    voices = speakers = files = None
-    if args.noise_dir:
-        files = sorted(p for p in args.noise_dir.rglob("*") if p.suffix.lower() in SOUND_FILES)
-        if not files:
-            raise ValueError(f"{args.noise_dir} holds no sound file ({', '.join(SOUND_FILES)})")
-    else:
-        from mome import datadir
+    from mome import datadir, mixing
 
-        voices = datadir.read(args.noise_data)
-        speakers = voices.utt2spk
+    voices = datadir.read(args.noise_data)
+    noise = mixing.Noise(args.noise, args.noisy_snrs, voices, args.num_voices, args.noise_dir)
     for utterance in utterances:
         rng = np.random.default_rng([args.seed, zlib.crc32(utterance.encode()), n])
-        snr = float(rng.choice(args.noisy_snrs))
-        speech = waveform(data.wav[utterance])
-        if files:
-            sound, source = from_file(files, len(speech), rng)
-        else:
-            others = [u for u in voices.utterances if speakers[u] != data.utt2spk[utterance]]
-            paths = {u: voices.wav[u] for u in others}
-            sound, source = from_voices(args, paths, len(speech), rng)
-        from mome import noise
-
+        speech = mixing.waveform(data.wav[utterance])
+        noisy, snr, source = noise.add(speech, data.utt2spk[utterance], rng)
         lines.append(f"{utterance}\t{snr:g}\t{source}")
-        yield utterance, noise.add_noise(speech, sound, snr)
-
-
-def from_file(files: list[Path], length: int, rng: np.random.Generator) -> tuple[np.ndarray, str]:
-    """A piece of one of the user's noise files, and `file@offset`."""
-    from mome import noise
-
-    path = files[rng.integers(len(files))]
-    track = waveform(str(path))
-    offset = int(rng.integers(len(track)))
-    return noise.segment(track, length, offset), f"{path}@{offset}"
-
-
-def from_voices(
-    args: argparse.Namespace, voices: dict[str, str], length: int, rng: np.random.Generator
-) -> tuple[np.ndarray, str]:
-    """Noise made here, and the utterances that it was made of, if any."""
-    from mome import noise
-
-    if args.noise in ("white", "pink"):
-        return noise.make_coloured(args.noise, length, rng), "-"
-    if not voices:
-        raise ValueError(f"{args.noise_data} has one speaker only: no other one's voice for noise")
-    chosen = rng.choice(list(voices), min(args.num_voices, len(voices)), replace=False)
-    make = noise.make_babble if args.noise == "babble" else noise.make_speech_shaped
-    return make([waveform(voices[u]) for u in chosen], length, rng), ",".join(chosen)
+        yield utterance, noisy
 
 
 # ---- merge --------------------------------------------------------------------------------------

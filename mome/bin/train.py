@@ -34,7 +34,7 @@ from mome import checkpoint, config, stamp
 from mome.analysis import text_floor
 from mome.bin import Parser, run
 from mome.config import Config, TrainConfig
-from mome.dataset import FeatureDataset, Pick, Sampler, plan, to_device
+from mome.dataset import Archives, FeatureDataset, Pick, Sampler, plan, to_device
 from mome.experiment import (
     clock,
     engine_config,
@@ -46,6 +46,7 @@ from mome.experiment import (
     open_experiment,
 )
 from mome.model import STREAMS, MoMEModel, load_llm
+from mome.online import Online
 from mome.prompt import text_ids
 from mome.warmup import warm_up
 
@@ -272,7 +273,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_argument("--config", required=True, help="YAML file, such as conf/train_nano.yaml")
     parser.add_argument("--exp_dir", type=Path, required=True, help="exp/<tag>, written here")
-    parser.add_argument("--train_set", type=Path, required=True, help="feature directory")
+    parser.add_argument(
+        "--train_set",
+        type=Path,
+        required=True,
+        help="feature directory; with encoders.features=online, data directory",
+    )
+    parser.add_argument("--train_mouths", type=Path, help="its mouth crops, for online features")
     parser.add_argument("--valid_set", type=Path, required=True, help="feature directory")
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
     parser.add_argument("--local_rank", type=int, default=0, help="set by the launcher")
@@ -293,9 +300,13 @@ def main(argv: list[str] | None = None) -> None:
     if rank:
         logging.getLogger().setLevel(logging.WARNING)
     about = flatten(json.loads(json.dumps(config.as_dict(cfg))))
+    first = "wav.scp" if cfg.encoders.features == "online" else "feats.json"
     about |= {
-        f"{name}_set": stamp.digest(path / "feats.json") + stamp.digest(path / "text")
-        for name, path in (("train", args.train_set), ("valid", args.valid_set))
+        f"{name}_set": stamp.digest(path / file) + stamp.digest(path / "text")
+        for name, path, file in (
+            ("train", args.train_set, first),
+            ("valid", args.valid_set, "feats.json"),
+        )
     }
     with only_one(args.exp_dir) if rank == 0 else contextlib.nullcontext():
         todo = [open_experiment(args.exp_dir, about, args.resume) if rank == 0 else None]
@@ -319,21 +330,28 @@ def run_training(cfg: Config, args: argparse.Namespace, rank: int, world: int) -
     torch.manual_seed(cfg.train.seed)
     device = torch.device("cuda", args.local_rank) if torch.cuda.is_available() else "cpu"
     engine_settings = engine_config(cfg, cfg.train.deepspeed)
+    streams = STREAMS[cfg.model.task]
+    if cfg.encoders.features == "online":
+        source = Online(args.train_set, args.train_mouths, streams, cfg.encoders, device)
+    else:
+        source = Archives(args.train_set, streams)
     # Under ZeRO 3 transformers gives each device its part of every weight while it loads.
     told_transformers = HfDeepSpeedConfig(engine_settings)  # noqa: F841  # it keeps a weak link
     llm, tokenizer = load_llm(cfg.model, device)
     log.info(holdings(llm))
-    streams = STREAMS[cfg.model.task]
 
     def encode(text: str) -> list[int]:
         return text_ids(tokenizer, text)
 
-    data = FeatureDataset(args.train_set, streams, encode)
-    valid = FeatureDataset(args.valid_set, streams, encode)
+    data = FeatureDataset(source, encode)
+    valid = FeatureDataset(Archives(args.valid_set, streams), encode)
+    valid.check_encoders(source.info)
+    for part in (data, valid):
+        part.check_rates(cfg.model.audio_rates)
     for part, name, limit in ((data, "skipped.txt", 0.01), (valid, "skipped_valid.txt", 0.0)):
         leave_out_unfit(part, cfg, args.exp_dir / name, limit)
     with whole(measured(llm)):
-        model = MoMEModel(cfg.model, llm, tokenizer, data.frame_dims).to(device)
+        model = MoMEModel(cfg.model, llm, tokenizer, data.source.frame_dims).to(device)
         if cfg.train.warmup.num_steps or cfg.train.warmup.weight:
             ids = {i for u in data.utterances for i in data.ids[u]}
             model.add_alignment(ids, cfg.train.warmup.weight)
@@ -342,8 +360,8 @@ def run_training(cfg: Config, args: argparse.Namespace, rank: int, world: int) -
     base = {
         "llm": cfg.model.llm,
         "llm_fingerprint": checkpoint.fingerprint(llm, whole),
-        "features": data.info,
-        "frame_dims": data.frame_dims,
+        "features": data.source.info,
+        "frame_dims": data.source.frame_dims,
     }
     floor = text_floor(
         [data.ids[u] for u in data.utterances],
@@ -391,7 +409,7 @@ def run_training(cfg: Config, args: argparse.Namespace, rank: int, world: int) -
         rank=rank,
         world=world,
         accumulation=cfg.train.accumulation,
-        num_noisy=len(data.noisy),
+        num_noisy=data.source.num_noisy,
         noisy_share=cfg.train.noisy_share,
         audio_dropout=cfg.train.audio_dropout,
         scales=tuple(map(str, model.scales)),

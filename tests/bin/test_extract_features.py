@@ -5,12 +5,16 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 
 from mome import ark, audio, datadir, video
 from mome.avhubert import AVHuBERT, AVHuBERTConfig
-from mome.bin.extract_features import main
+from mome.bin.extract_features import averaged, main
 from mome.bin.make_baby import make_whisper
+from mome.compression import compress
 from mome.datadir import DataDir
+from mome.dataset import Archives, FeatureDataset, Pick
+from mome.encoders import width_of
 
 NUM_FRAMES = {"ann-00001": 9, "ann-00002": 14, "bob-00001": 11, "cid-00001": 8, "cid-00002": 10}
 
@@ -199,3 +203,50 @@ def test_wrong_options_are_usage_errors(corpus, encoders, options):
     with pytest.raises(SystemExit) as exit:
         extract(corpus, encoders, *options)
     assert exit.value.code == 2
+
+
+def test_audio_stored_averaged_gives_the_same_tokens_and_takes_less(corpus, encoders):
+    """Exact but for the two-byte storage: the last, partial group counts by its frames."""
+    options = ["--store_rate", "4", "--num_noisy_copies", "1"]
+    folders = extract(corpus, encoders, out="whole"), extract(corpus, encoders, *options, out="s4")
+    whole, stored = (FeatureDataset(Archives(f, ["audio"]), str.split) for f in folders)
+    assert stored.num_frames == whole.num_frames  # 18, 28, 22, 16, 20: not all multiples of 4
+    sizes = [(f / "jobs/1of1/audio.ark").stat().st_size for f in folders]
+    assert sizes[1] < 0.5 * sizes[0]  # small matrices: the headers count, too
+    for k, utterance in enumerate(whole.utterances):
+        (a,), (b,) = (d.source.frames("audio", [(utterance, Pick(k))]) for d in (whole, stored))
+        assert a.shape == b.shape
+        for rate in (4, 8, 16):
+            expected, found = (compress(x[None], rate) for x in (a, b))
+            torch.testing.assert_close(found, expected, atol=2e-3, rtol=0)
+    stored.check_rates([4, 16])
+    with pytest.raises(ValueError, match=r"averaged over 4 frames .* gives no rate 6"):
+        stored.check_rates([4, 6])
+
+
+def test_means_of_means_are_exact():
+    x = np.random.default_rng(0).normal(size=(23, 3))
+    lengths = {}
+    ((_, means),) = averaged(iter([("u", x)]), 4, lengths)
+    assert lengths == {"u": 23} and len(means) == 6
+    again = np.repeat(means, 4, axis=0)[:23]
+    for start, stop in ((0, 16), (16, 23), (0, 8), (20, 23)):
+        np.testing.assert_allclose(again[start:stop].mean(0), x[start:stop].mean(0), rtol=1e-12)
+
+
+def test_it_says_how_much_disk_it_takes_and_stops_when_there_is_less(
+    corpus, encoders, monkeypatch, caplog
+):
+    caplog.set_level("INFO")
+    seconds = sum(NUM_FRAMES.values()) / 25
+    values = seconds * (50 * 2 * width_of(encoders[1]) + 25 * 16)  # with a noisy copy
+    free = shutil._ntuple_diskusage(0, 0, int(2 * values) - 1)
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "disk_usage", lambda path: free)
+        with pytest.raises(ValueError, match=r"take .* are free: store audio averaged"):
+            extract(corpus, encoders, "--num_noisy_copies", "1")
+    assert not (corpus / "feats/train/feats.json").exists()
+    feats = extract(corpus, encoders, "--num_noisy_copies", "1")
+    assert "GB an hour" in caplog.text
+    size = sum(path.stat().st_size for path in feats.glob("jobs/*/*.ark"))
+    assert 2 * values < size < 2.6 * values  # headers, for these clips are very short

@@ -1,6 +1,7 @@
 """The mini recipe as a user runs it: options, and all stages at the smallest size."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -113,3 +114,12 @@ def test_nano_runs_through_all_stages_and_a_second_run_redoes_nothing(tmp_path):
     done = run(*options, "--stage", "3", "--train_args", "train.rl=1", timeout=300)
     assert done.returncode != 0
     assert "no setting called train.rl" in done.stderr + done.stdout
+
+    # The same with the encoders in the training loop: the set's features are not read.
+    shutil.rmtree(tmp_path / "dump/feats/train")
+    online = "encoders.features=online train.num_steps=2 train.warmup.num_steps=2"
+    options += ["--stage", "2", "--stop_stage", "3", "--tag", "online", "--train_args", online]
+    done = run(*options, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert not (tmp_path / "dump/feats/train").exists()
+    assert (tmp_path / "exp/online/best/model.safetensors").exists()

@@ -120,16 +120,22 @@ main() {
       # shellcheck source=/dev/null
       . "$recipe_dir/local/video_encoder.sh"
     fi
+    store_rate=$(setting encoders.store_rate)
+    features=$(setting encoders.features)
+    if [ "$features" = online ]; then log "Features of the training set are made while it trains"; fi
     for set in train valid $test_sets; do
       noisy=
+      if [ "$set $features" = "train online" ]; then continue; fi
       if [ "$set" = train ]; then
         noisy="--num_noisy_copies $(setting encoders.num_noisy_copies) --noise_data data/train"
         noisy+=" --noise $(setting encoders.noise) --noisy_snrs $(setting encoders.snrs)"
+        noise_files=$(setting encoders.noise_dir)
+        noisy+=${noise_files:+" --noise_dir $noise_files"}
       fi
       # shellcheck disable=SC2086  # noisy is a list
       run_jobs "dump/logs/feats_$set" python -m mome.bin.extract_features "data/$set" \
         "dump/mouths/${set%%_*}" "$feats/$set" --audio_encoder "$audio_encoder" \
-        --video_encoder "$video_encoder" $padded $noisy
+        --video_encoder "$video_encoder" --store_rate "$store_rate" $padded $noisy
     done
     stage_end 2
   fi
@@ -141,10 +147,14 @@ main() {
       procs=$cpu_procs
       threads=$(($(cores) / procs))
     fi
-    # shellcheck disable=SC2086  # train_args is a list
+    train_set="--train_set $feats/train"
+    if [ "$(setting encoders.features)" = online ]; then
+      train_set="--train_set data/train --train_mouths dump/mouths/train"
+    fi
+    # shellcheck disable=SC2086  # train_args and train_set are lists
     OMP_NUM_THREADS=$((threads > 0 ? threads : 1)) deepspeed --num_gpus "$procs" \
       --master_port "$(free_port)" --module mome.bin.train --config "$train_config" \
-      --exp_dir "$exp" --train_set "$feats/train" --valid_set "$feats/valid" --resume $train_args
+      --exp_dir "$exp" $train_set --valid_set "$feats/valid" --resume $train_args
     stage_end 3
   fi
 

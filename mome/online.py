@@ -1,0 +1,96 @@
+"""The frozen encoders at work while a model trains: no two epochs see the same (MoME §4.1).
+
+In place of the features that stage 2 writes: each time an utterance comes up its audio is clean or
+in new noise, its mouth cropped at another place, mirrored or not, and masked. Slower than reading
+archives, and takes no disk. What is random comes from the seed of the pick, so that a training that
+is killed and resumed gives the same numbers.
+"""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mome import augment, datadir, encoders, video
+from mome.config import EncodersConfig
+from mome.dataset import Pick
+from mome.mixing import Noise, waveform
+
+READERS = 8  # threads
+STREAM = {"audio": 0, "video": 1}  # for seeds
+
+
+class Online:
+    """Frames of the utterances of a data directory; the interface of `mome.dataset.Archives`.
+
+    Args:
+        data_dir: the training set.
+        mouths_dir: its mouth crops, `dump/mouths/<set>`; not read for a task without video.
+        streams: "audio", "video": what the task needs.
+        config: the encoders, and what is done to their input.
+        device: where they run.
+
+    Raises FileNotFoundError or ValueError when a table, an encoder or a crop is missing.
+    """
+
+    num_noisy = 1  # kinds of noisy audio that a pick may ask for; here each is a new one
+    store_rate = 1
+
+    def __init__(
+        self,
+        data_dir: str | Path,
+        mouths_dir: str | Path | None,
+        streams: list[str],
+        config: EncodersConfig,
+        device: str | torch.device = "cpu",
+    ):
+        self.dir, self.streams, self.config = Path(data_dir), streams, config
+        self.data = datadir.read(data_dir)
+        self.text = self.data.text
+        self.encoders, self.info = {}, {"features": "online", "pad_to_30s": config.pad_to_30s}
+        if "audio" in streams:
+            self.encoders["audio"] = encoders.load_audio_encoder(
+                config.audio, device, config.pad_to_30s
+            )
+        if "video" in streams:
+            self.encoders["video"] = encoders.load_video_encoder(config.video, device)
+            if mouths_dir is None:
+                raise ValueError("online video features need the folder of the mouth crops")
+            self.mouths, _ = datadir.with_mouths(self.data, mouths_dir)
+            self.text = {u: self.text[u] for u in self.mouths}
+        self.frame_dims = {s: encoder.dim for s, encoder in self.encoders.items()}
+        for stream, encoder in self.encoders.items():
+            about = {"encoder": encoder.name, "dim": encoder.dim, "sha256": encoder.sha256}
+            self.info |= {f"{stream}_{k}": v for k, v in about.items()}
+        self.noise = Noise(config.noise, config.snrs, self.data, noise_dir=config.noise_dir or None)
+        rates = {"audio": 50, "video": 25}  # frames a second
+        self.num_frames = {  # for planning; the media themselves are read when they come up
+            s: {u: max(1, round(self.data.utt2dur[u] * rates[s])) for u in self.text}
+            for s in streams
+        }
+
+    def frames(self, stream: str, chosen: list[tuple[str, Pick]]) -> list[Tensor]:
+        """Encode utterances now, as their picks ask: (T_i, width) float32 each."""
+        read = self.sound if stream == "audio" else self.mouth
+        with ThreadPoolExecutor(READERS) as readers:
+            return self.encoders[stream](list(readers.map(lambda pair: read(*pair), chosen)))
+
+    def sound(self, utterance: str, pick: Pick) -> np.ndarray:
+        """The waveform, in noise if the pick asks for a noisy copy."""
+        speech = waveform(self.data.wav[utterance])
+        if not pick.copy:
+            return speech
+        rng = np.random.default_rng((*pick.seed, STREAM["audio"]))
+        return self.noise.add(speech, self.data.utt2spk[utterance], rng)[0]
+
+    def mouth(self, utterance: str, pick: Pick) -> np.ndarray:
+        """The mouth, (T, 88, 88) uint8, augmented."""
+        rng = np.random.default_rng((*pick.seed, STREAM["video"]))
+        mouth = video.read_mouth(self.mouths[utterance])
+        if self.config.random_crop:
+            mouth = augment.random_crop(mouth, encoders.CROP, rng)
+        if rng.random() < self.config.mirror_share:
+            mouth = augment.mirror(mouth)
+        return augment.mask_time(mouth, self.config.mask_s, rng)
