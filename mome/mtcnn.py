@@ -81,6 +81,9 @@ def load():
     fakes["torchvision.ops.boxes"].batched_nms = without_overlap
     with mock.patch.dict(sys.modules, fakes):
         from facenet_pytorch import MTCNN
+
+        imported = {name: m for name, m in sys.modules.items() if name not in fakes}
+    sys.modules.update(imported)
     return MTCNN(keep_all=True)
 
 
