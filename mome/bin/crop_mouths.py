@@ -60,7 +60,8 @@ def main(argv: list[str] | None = None) -> None:
     took = time.monotonic() - began
     skipped = ledger.skipped(results)
     if args.job:
-        log.info(f"job {index}/{total}: {num_new} clips cropped in {took:.0f} s")
+        left_out = f"; {len(skipped)} left out" if skipped else ""
+        log.info(f"job {index}/{total}: {num_new} clips cropped in {took:.0f} s{left_out}")
         return
     where = datadir.write_skipped(args.out_dir, skipped)
     datadir.check_skipped(skipped, len(jobs), datadir.is_test(args.data_dir), where)
