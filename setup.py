@@ -55,6 +55,9 @@ setup(
         # Called with --no-deps by tools/install.sh, which says why.
         "espnet": ["espnet>=202511", "typeguard", "humanfriendly", "configargparse"],
         "landmarks": ["mediapipe==0.10.21", "absl-py", "attrs", "flatbuffers"],
+        # It asks for numpy<2, torch<2.3, Pillow<10.3 and torchvision, which would take the
+        # environment apart, and does without: pip install --no-deps facenet-pytorch==2.6.0
+        "mtcnn": ["facenet-pytorch==2.6.0", "pillow", "requests"],
         "mini": ["espeakng-loader>=0.2.4", "gguf>=0.17"],
         "test": [
             "ninja",

@@ -69,13 +69,17 @@ def run(
     with ledger_path.open("a", encoding="utf-8") as ledger:
         ledger.write("\n" if todo else "")  # ends a line that a kill cut short
         new = perform(work, [jobs[u] for u in todo], num_jobs, start)
-        bar = tqdm(total=len(todo), desc=name, unit="clip", disable=not todo)
+        there, num_skipped = len(results), len(skipped(results))
+        bar = tqdm(total=len(jobs), initial=there, desc=name, unit="clip", disable=not todo)
         bar.mininterval = 0.1 if sys.stderr.isatty() else 10  # in a log file, a line now and then
         try:
             for utterance, result in zip(todo, new, strict=True):
                 results[utterance] = result
                 ledger.write(json.dumps([utterance, marks[utterance], result]) + "\n")
                 ledger.flush()
+                if SKIPPED in result:  # that they are many is better seen now than at the end
+                    num_skipped += 1
+                    bar.set_postfix_str(f"{num_skipped} left out", refresh=False)
                 bar.update()
         except BrokenProcessPool:
             waiting = [u for u in todo if u not in results]

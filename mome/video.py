@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 FPS = 25
 SIZE = 96  # pixels, of a crop
-BACKENDS = ("mediapipe", "centre")
+BACKENDS = ("mediapipe", "mtcnn", "centre")
 SMOOTHING = 7  # frames
 MIN_FOUND = 0.5  # share of the frames in which a face must be found
 MAX_SIDE = 1280  # pixels; larger pictures are made smaller when they are read
@@ -142,8 +142,12 @@ def find_landmarks(frames: np.ndarray, backend: str = "mediapipe") -> np.ndarray
 
     (T, 4, 2) float32, points (x, y) in pixels, left as seen; NaN where no face was found.
     """
+    if backend == "mtcnn":
+        from mome import mtcnn  # torch takes seconds to import
+
+        return mtcnn.landmarks_of(mtcnn.find(frames))
     if backend != "mediapipe":
-        raise ValueError(f"landmarks are found by mediapipe, not '{backend}'")
+        raise ValueError(f"landmarks are found by mediapipe or mtcnn, not '{backend}'")
     T, height, width, _ = frames.shape
     points = np.full((T, 4, 2), np.nan, dtype=np.float32)
     with _silence():

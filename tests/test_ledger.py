@@ -56,6 +56,16 @@ def test_a_run_that_was_stopped_goes_on(tmp_path):
     assert num_new == 2 and len(results) == 4
 
 
+def test_progress_counts_what_was_there_and_what_is_left_out(tmp_path, capsys):
+    run(tmp_path, {"a": "", "b": "bb"})
+    capsys.readouterr()
+    run(tmp_path, {"a": "", "b": "bb", "c": "", "d": "d"})
+    first, *_, last = capsys.readouterr().err.replace("\r", "\n").strip().splitlines()
+    assert "2/4" in first and "4/4" in last and "2 left out" in last
+    run(tmp_path, {"a": "", "b": "bb"})
+    assert capsys.readouterr().err == ""
+
+
 def test_a_last_line_cut_short_is_done_again(tmp_path):
     texts = {"a": "a", "b": "bb"}
     run(tmp_path, texts)

@@ -7,6 +7,7 @@ anywhere, then the command without it, which joins them.
 """
 
 import argparse
+import importlib.util
 import logging
 import time
 from pathlib import Path
@@ -15,6 +16,13 @@ from mome import ark, ledger, stamp
 from mome.bin import Parser, job_of, run, start_logging
 
 VERSION = 3  # of the crops: raise it when the same media would give others
+NEEDS = {  # modules that find landmarks, and the command that installs them
+    "mediapipe": (["mediapipe"], "tools/install.sh"),
+    "mtcnn": (
+        ["facenet_pytorch", "requests", "PIL"],
+        "pip install requests pillow && pip install --no-deps facenet-pytorch==2.6.0",
+    ),
+}
 log = logging.getLogger(__name__)
 
 
@@ -23,6 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     from mome import datadir, video
 
     args = parse(argv, video.BACKENDS)
+    check_installed(args.landmarks)
     data = datadir.read(args.data_dir)
     index, total = args.job or (1, 1)
     chosen = sorted(data.video)[index - 1 :: total]
@@ -51,7 +60,8 @@ def main(argv: list[str] | None = None) -> None:
     took = time.monotonic() - began
     skipped = ledger.skipped(results)
     if args.job:
-        log.info(f"job {index}/{total}: {num_new} clips cropped in {took:.0f} s")
+        left_out = f"; {len(skipped)} left out" if skipped else ""
+        log.info(f"job {index}/{total}: {num_new} clips cropped in {took:.0f} s{left_out}")
         return
     where = datadir.write_skipped(args.out_dir, skipped)
     datadir.check_skipped(skipped, len(jobs), datadir.is_test(args.data_dir), where)
@@ -81,6 +91,15 @@ def parse(argv: list[str] | None, backends: tuple[str, ...]) -> argparse.Namespa
     return parser.parse_args(argv)
 
 
+def check_installed(landmarks: str) -> None:
+    """Raises ValueError when what finds these landmarks is not installed."""
+    modules, command = NEEDS.get(landmarks, ([], ""))
+    missing = [m for m in modules if importlib.util.find_spec(m) is None]
+    if missing:
+        names = ", ".join(missing)
+        raise ValueError(f"--landmarks {landmarks} needs {names}, not found here: run {command}")
+
+
 def crop(media_path: str, mouth_path: Path, landmarks: str) -> dict[str, int]:
     """Write the mouths of one clip; how many frames it has, and in how many there was a face."""
     import cv2
@@ -88,6 +107,10 @@ def crop(media_path: str, mouth_path: Path, landmarks: str) -> dict[str, int]:
     from mome import video
 
     cv2.setNumThreads(1)  # a process is one thread
+    if landmarks == "mtcnn":
+        import torch
+
+        torch.set_num_threads(1)
     mouth, num_found = video.mouths_of(media_path, landmarks)
     video.write_mouth(mouth_path, mouth)
     return {"num_frames": len(mouth), "num_found": num_found}

@@ -1,5 +1,6 @@
 """Stage 1: mouth crops of a data directory."""
 
+import importlib.util
 import logging
 from pathlib import Path
 
@@ -126,6 +127,28 @@ def test_one_in_a_hundred_training_clips_may_be_left_out(films, tmp_path, monkey
     assert len(mouths) == 99 and "s42-00000" not in mouths
     assert "cannot be decoded" in datadir.read_skipped("mouths")["s42-00000"]
     crop("--landmarks", "centre", data_dir="data/train")  # what was left out stays so
+
+
+def test_a_backend_that_is_not_installed_says_the_command(data, monkeypatch):
+    command = "pip install --no-deps facenet-pytorch==2.6.0"
+    assert crop_mouths.NEEDS["mtcnn"][1].endswith(command)
+    monkeypatch.setitem(crop_mouths.NEEDS, "mtcnn", (["gone_pytorch"], command))
+    with pytest.raises(
+        ValueError, match=f"mtcnn needs gone_pytorch, not found here: run {command}"
+    ):
+        crop("--landmarks", "mtcnn")
+    assert not Path("mouths").exists()
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("facenet_pytorch") is None, reason="facenet-pytorch is not installed"
+)
+def test_mouths_by_mtcnn_in_two_processes(data):
+    one = crop("--landmarks", "mtcnn")
+    assert crop("--landmarks", "mtcnn", "--num_jobs", "2", out_dir="two") == one
+    for path in ark.read_scp("mouths/mouths.scp").values():
+        mouth = video.read_mouth(path)
+        assert np.abs(mouth[8].astype(int) - mouth[1])[36:76, 24:72].mean() > 3  # it opens
 
 
 def test_a_run_that_was_stopped_goes_on(data, monkeypatch, caplog):
