@@ -3,7 +3,8 @@
 Stage 5 of a recipe. Writes RESULTS.md (date, versions, commands, error rates in ESPnet's columns)
 with figures/ beside it, and exp/<tag>/report/index.html (the same as a page, with examples), and
 prints the table of word error rates. `--beside exp` adds the other scored experiments of a folder,
-and a table that compares them. What was not measured is shown as `-`.
+and tables that compare them: error rates, parameters, what the training took. A NOTES.md beside
+RESULTS.md, written by hand, becomes a part of it. What was not measured is shown as `-`.
 """
 
 import html
@@ -272,6 +273,9 @@ def main(argv: list[str] | None = None) -> None:
     if len(shown) > 1:
         rows = comparison({e.name: read_scores(e) for e in shown})
         text += f"## All experiments\n\n{markdown(rows)}\n{markdown(costs(shown))}\n"
+    notes = args.results.with_name("NOTES.md")
+    if notes.exists():
+        text += f"{notes.read_text().strip()}\n\n"
     folder = args.results.parent / "figures"
     for exp_dir in shown:
         links = figures(exp_dir, folder, f"{exp_dir.name}_") if exp_dir in args.exp_dirs else ""

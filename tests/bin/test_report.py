@@ -42,8 +42,10 @@ def two(tmp_path):
 
 def test_a_row_per_set_and_a_column_per_scale_and_a_dash_for_what_is_missing(tmp_path, two, capsys):
     first, second = two
+    (tmp_path / "NOTES.md").write_text("## What it means\n\nNothing.\n")
     report.main([str(first), str(second), "--results", str(tmp_path / "RESULTS.md")])
     text = (tmp_path / "RESULTS.md").read_text()
+    assert "\n## What it means\n\nNothing.\n\n## one\n" in text
     assert cells(text, "| WER % | a4_v2") == ["WER %", "a4_v2", "a16_v5"]
     assert cells(text, "| test |") == ["test", "14.3", "0.0"]
     row = ["decode_a4_v2/test", "3", "7", "85.7", "14.3", "0.0", "0.0", "14.3", "33.3"]
