@@ -1,22 +1,35 @@
 """Noisy copies of a test set: python -m mome.bin.add_noise data/test data/test --noise babble ...
 
 Stage 1 of a recipe. Writes OUT_PREFIX_<noise>_<snr>/, a data directory like the clean one, for each
-SNR, and in it noise.tsv, the manifest, from which the audio is then mixed: utterance, noise file,
-offset in samples at 16 kHz, SNR in dB, gain on the noise, and scale of the mix:
+noise and SNR, and in it noise.tsv, the manifest, from which the audio is then mixed: utterance,
+noise file, offset in samples at 16 kHz, SNR in dB, gain on the noise, and scale of the mix:
 
     noisy = scale * (speech + gain * noise[offset : offset + length])
 
 The scale is 1, or less where the mix would overflow 16 bits; the SNR stays. An utterance meets the
-same piece of noise at every SNR. The noise is the user's (--noise_dir), or a track that is made
-here once: babble (--num_voices speakers of --noise_data talking at once, none of them in the test
-set), speech_shaped (their average spectrum), pink, white.
+same piece of noise at every SNR.
+
+Without --noise_dir, a noise is a track that is made here once: babble (--num_voices speakers of
+--noise_data talking at once, none of them in the test set), speech_shaped (their average spectrum),
+pink, white. With --noise_dir, it is the sound files of that folder that go by its name:
+
+    music      all files below a folder of this name, however deep: music/ of MUSAN
+    babble     or else the files of this name: babble.wav of NOISEX-92
+    factory    or else the files that differ in a number at the end: factory1.wav and factory2.wav
+    all        or else all files
+
+Capitals do not matter, and -, _ and spaces are the same.
 """
 
 import argparse
 import csv
+import difflib
 import functools
+import glob
 import logging
+import re
 import zlib
+from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,6 +42,7 @@ from mome.bin import Parser, run
 COLUMNS = ("utterance", "file", "offset", "snr", "gain", "scale")
 HIGHEST = 0.99  # sample of a mix
 TRIES = 20  # to find a piece of a noise file that is not silent
+SHOWN = 20  # names of noises told in one message
 VERSION = 2
 log = logging.getLogger(__name__)
 
@@ -37,10 +51,19 @@ def main(argv: list[str] | None = None) -> None:
     """Write the noisy copies of a set."""
     args = parse(argv)
     data = datadir.read(args.data_dir)
-    inputs = describe(args)
+    files = find_files(args.noise_dir, args.noise) if args.noise_dir else {}
+    for name in args.noise:
+        write_sets(args, data, name, files.get(name))
+
+
+def write_sets(
+    args: argparse.Namespace, data: datadir.DataDir, name: str, files: list[Path] | None
+) -> None:
+    """The sets of one noise, of these files or made, at each SNR; what is up to date is left."""
+    inputs = describe(args, name, files)
     pieces: dict[str, tuple[Path, int]] = {}
     for snr in args.snrs:
-        out_dir = args.out_prefix.with_name(f"{args.out_prefix.name}_{args.noise}_{snr:g}")
+        out_dir = args.out_prefix.with_name(f"{args.out_prefix.name}_{name}_{snr:g}")
         wav = {u: str(args.noisy_dir / out_dir.name / f"{u}.wav") for u in data.utterances}
         there = all(Path(path).exists() for path in wav.values())
         if stamp.fresh(out_dir, {**inputs, "snr": snr}) and there:
@@ -48,7 +71,9 @@ def main(argv: list[str] | None = None) -> None:
             continue
         stamp.clear(out_dir)
         if not pieces:
-            tracks = find_files(args.noise_dir) if args.noise_dir else [make_track(args, data)]
+            if files:
+                log.info(f"{name}: {len(files)} sound files of {args.noise_dir}")
+            tracks = files or [make_track(args, name, data)]
             pieces = choose_pieces(data, tracks, args.seed)
         write_manifest(out_dir / "noise.tsv", plan(data, pieces, snr))
         for row in tqdm(read_manifest(out_dir / "noise.tsv"), out_dir.name, unit="clip"):
@@ -65,10 +90,12 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("data_dir", type=Path, help="the clean set")
     add("out_prefix", type=Path, help="data/test gives data/test_<noise>_<snr>")
-    add("--noise", default="babble", help=f"{', '.join(noise.MADE)}; or a name for --noise_dir")
+    made = ", ".join(noise.MADE)
+    what = f"one or several, each a set for each SNR: {made}; or, in --noise_dir, a folder or files"
+    add("--noise", nargs="+", default=["babble"], help=what)
     add("--snrs", type=float, nargs="+", default=[5, 0, -5], help="dB")
     add("--noise_data", type=Path, help="data directory whose speakers babble: data/train")
-    add("--noise_dir", type=Path, help="noise of your own: all sound files in this folder")
+    add("--noise_dir", type=Path, help="noise of your own: a folder such as MUSAN or NOISEX-92")
     add("--noisy_dir", type=Path, default=Path("dump/noisy"), help="where the audio is written")
     add("--num_voices", type=int, default=30, help="speakers that babble at once")
     add("--noise_seconds", type=float, default=120, help="length of a track of made noise")
@@ -76,29 +103,31 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.num_voices < 1 or args.noise_seconds <= 0:
         parser.error("--num_voices and --noise_seconds must be above 0")
-    if args.noise_dir:
-        if not args.noise.replace("_", "").replace("-", "").isalnum():
-            parser.error(f"--noise '{args.noise}' names folders: letters, digits, - and _ only")
-    elif args.noise not in noise.MADE:
-        parser.error(
-            f"noise '{args.noise}' cannot be made; made are {', '.join(noise.MADE)}. For files of"
-            " your own, give --noise_dir"
-        )
-    elif args.noise in ("babble", "speech_shaped") and not args.noise_data:
-        parser.error(f"{args.noise} is made of speech: give --noise_data data/train")
+    for name in args.noise:
+        if args.noise_dir:
+            if not name.replace("_", "").replace("-", "").isalnum():
+                parser.error(f"--noise '{name}' names folders: letters, digits, - and _ only")
+        elif name not in noise.MADE:
+            parser.error(
+                f"noise '{name}' cannot be made; made are {made}. For files of your own, give"
+                " --noise_dir"
+            )
+        elif name in ("babble", "speech_shaped") and not args.noise_data:
+            parser.error(f"{name} is made of speech: give --noise_data data/train")
     return args
 
 
-def describe(args: argparse.Namespace) -> dict:
-    """What the noisy sets depend on but the SNR, for the stamp."""
+def describe(args: argparse.Namespace, name: str, files: list[Path] | None) -> dict:
+    """What the sets of a noise depend on but the SNR, for the stamp."""
     tables = ("wav.scp", "video.scp", "text", "utt2spk", "phones", stamp.NAME)
     inputs = {
         "version": VERSION,
-        "data": {name: stamp.digest(args.data_dir / name) for name in tables},
-        **{name: getattr(args, name) for name in ("noise", "noise_dir", "noisy_dir", "seed")},
+        "data": {table: stamp.digest(args.data_dir / table) for table in tables},
+        "noise": name,
+        **{option: getattr(args, option) for option in ("noise_dir", "noisy_dir", "seed")},
     }
-    if args.noise_dir:
-        inputs["files"] = {str(path): ledger.mark(path) for path in find_files(args.noise_dir)}
+    if files:
+        inputs["files"] = {str(path): ledger.mark(path) for path in files}
     else:
         inputs |= {"num_voices": args.num_voices, "noise_seconds": args.noise_seconds}
     if args.noise_data:
@@ -106,29 +135,67 @@ def describe(args: argparse.Namespace) -> dict:
     return inputs
 
 
-def find_files(noise_dir: Path) -> list[Path]:
-    """The user's noise. Raises FileNotFoundError when there is none."""
-    found = [p for p in sorted(noise_dir.rglob("*")) if p.suffix.lower() in audio.SOUND_FILES]
+def find_files(noise_dir: Path, names: list[str]) -> dict[str, list[Path]]:
+    """The user's sound files of each noise asked for.
+
+    Raises FileNotFoundError when the folder has no sound file, or none of a noise.
+    """
+    known = categories(noise_dir)
+    for name in names:
+        if plain(name) in known:
+            continue
+        near = " or ".join(difflib.get_close_matches(plain(name), known, n=2))
+        near = f"; did you mean {near}?" if near else ","
+        found = sorted(known, key=lambda k: (-len(known[k]), k))  # those of many files first
+        more = f" and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
+        made = f"; to have {name} made, leave out --noise_dir" if name in noise.MADE else ""
+        raise FileNotFoundError(
+            f"{noise_dir.resolve()} has no noise '{name}'{near} it has"
+            f" {', '.join(found[:SHOWN])}{more}: give one of these as --noise (in a recipe,"
+            f" --test_noise){made}"
+        )
+    return {name: known[plain(name)] for name in names}
+
+
+def categories(noise_dir: Path) -> dict[str, list[Path]]:
+    """The sound files below a folder by the names that they go by (see the top of this file)."""
+    if not noise_dir.is_dir():
+        raise FileNotFoundError(f"{noise_dir.resolve()} is no folder: give that of your noise")
+    inside = sorted(map(Path, glob.glob("**/*", root_dir=noise_dir, recursive=True)))
+    found = [p for p in inside if p.suffix.lower() in audio.SOUND_FILES]
     if not found:
         kinds = ", ".join(sorted(audio.SOUND_FILES))
-        raise FileNotFoundError(f"{noise_dir} holds no sound file ({kinds})")
-    return found
+        raise FileNotFoundError(f"{noise_dir.resolve()} holds no sound file ({kinds})")
+    folders, files, series = defaultdict(list), defaultdict(list), defaultdict(list)
+    for path in found:
+        stem = plain(path.stem)
+        for folder in {plain(part) for part in path.parent.parts}:
+            folders[folder].append(noise_dir / path)
+        files[stem].append(noise_dir / path)
+        series[re.sub(r"(_?\d+)+$", "", stem)].append(noise_dir / path)
+    series = {name: paths for name, paths in series.items() if name and len(paths) > 1}
+    return {"all": [noise_dir / path for path in found], **series, **files, **folders}
 
 
-def make_track(args: argparse.Namespace, data: datadir.DataDir) -> Path:
+def plain(name: str) -> str:
+    """`Free-Sound` and `free sound` -> `free_sound`."""
+    return re.sub(r"[\W_]+", "_", name.lower()).strip("_")
+
+
+def make_track(args: argparse.Namespace, name: str, data: datadir.DataDir) -> Path:
     """Write a track of made noise and return its path."""
-    rng = np.random.default_rng([args.seed, zlib.crc32(args.noise.encode())])
+    rng = np.random.default_rng([args.seed, zlib.crc32(name.encode())])
     length = round(args.noise_seconds * audio.SAMPLE_RATE)
-    if args.noise in ("white", "pink"):
-        track = noise.make_coloured(args.noise, length, rng)
+    if name in ("white", "pink"):
+        track = noise.make_coloured(name, length, rng)
     else:
         others = datadir.read(args.noise_data)
         voices = talk(others, set(data.utt2spk.values()), args, length, rng)
-        make = noise.make_babble if args.noise == "babble" else noise.make_speech_shaped
+        make = noise.make_babble if name == "babble" else noise.make_speech_shaped
         track = make(voices, length, rng)
-    path = args.noisy_dir / "made" / f"{args.out_prefix.name}_{args.noise}.wav"
+    path = args.noisy_dir / "made" / f"{args.out_prefix.name}_{name}.wav"
     audio.write(path, 0.9 * track / np.abs(track).max())
-    log.info(f"{path}: {length / audio.SAMPLE_RATE:g} s of {args.noise}")
+    log.info(f"{path}: {length / audio.SAMPLE_RATE:g} s of {name}")
     return path
 
 
@@ -168,7 +235,8 @@ def choose_pieces(
 ) -> dict[str, tuple[Path, int]]:
     """Noise file and offset for each utterance, the same whoever else is in the set.
 
-    Raises ValueError when a file is silent wherever it was tried.
+    In the order of the files, so that each is read once when the audio is mixed. Raises ValueError
+    when a file is silent wherever it was tried.
     """
     pieces = {}
     for utterance in data.utterances:
@@ -183,7 +251,7 @@ def choose_pieces(
         else:
             raise ValueError(f"{path} is silent in all of {TRIES} places that were tried")
         pieces[utterance] = path, offset
-    return pieces
+    return dict(sorted(pieces.items(), key=lambda item: item[1][0]))
 
 
 def plan(data: datadir.DataDir, pieces: dict[str, tuple[Path, int]], snr: float) -> list[dict]:

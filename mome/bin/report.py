@@ -58,10 +58,14 @@ def order_scales(scales: set[str]) -> list[str]:
 
 
 def order_sets(sets: set[str]) -> list[str]:
-    """The clean set first, then by noise and falling SNR; video checks behind their set."""
+    """The clean set first, then by noise and falling SNR; video checks behind their set.
+
+    A noise is called as its files or folder are: `speech_shaped`, `free-sound`, `factory_1`.
+    """
 
     def key(name: str) -> tuple:
-        found = re.fullmatch(r"([a-z]+)(?:_(\w+?)_(-?[\d.]+))?((?:_\w+)?)", name)
+        noisy, check = r"_([\w-]+)_(-?\d+(?:\.\d+)?)", r"_(?:zeroed|other)_video"
+        found = re.fullmatch(rf"([a-z]+)(?:{noisy})?((?:{check})?)", name)
         if not found:
             return (9, name)
         noise, snr = found[2] or "", float(found[3] or 0)

@@ -59,6 +59,16 @@ def test_a_row_per_set_and_a_column_per_scale_and_a_dash_for_what_is_missing(tmp
     assert (tmp_path / "figures/two_wer.png").exists()
 
 
+def test_sets_stand_by_noise_and_falling_snr_whatever_the_noise_is_called():
+    checks = ["test", "test_zeroed_video", "test_babble_0", "test_babble_0_zeroed_video"]
+    noisy = [
+        f"test_{noise}_{snr}"
+        for noise in ("factory_1", "free-sound", "hall_2_b", "speech_shaped", "white2")
+        for snr in ("12.5", "7.5", "2.5", "0", "-2.5", "-7.5", "-10")
+    ]
+    assert report.order_sets(set(checks + noisy)) == checks + noisy
+
+
 def test_experiments_beside_are_compared_but_not_those_moved_aside(tmp_path, two):
     first, second = two
     second.rename(second.with_name("two.20260102-030405"))

@@ -12,8 +12,12 @@ from mome.bin import synthesise
 EGS = Path(__file__).parents[2] / "egs"
 
 
-def run(corpus: str, *options: str, timeout: int = 600) -> subprocess.CompletedProcess:
+def run(
+    corpus: str, *options: str, timeout: int = 600, programs: Path | None = None
+) -> subprocess.CompletedProcess:
+    """A recipe; what lies in the folder `programs` goes before the programs of that name."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    path = f"{programs}:{path}" if programs else path
     return subprocess.run(
         [str(EGS / corpus / "avsr1/run.sh"), *options],
         env={**os.environ, "MOME_ENV": "none", "PATH": path, "HF_HUB_OFFLINE": "1"},
@@ -67,6 +71,55 @@ def test_it_runs_through_all_stages_on_a_corpus_that_lies_alike(
     assert "test_babble_5" in done.stdout
     logs = list((tmp_path / "work/dump/logs").rglob("2.log"))
     assert len(logs) == (3 + 5 if backend == "slurm" else 0)  # crops of 3 sets, features of 5
+
+
+@pytest.fixture
+def commands(tmp_path):
+    """Runs stages 1 and 2 of LRS3 without doing anything; returns the commands they would run."""
+    python = tmp_path / "bin/python"
+    python.parent.mkdir()
+    python.write_text(f'#!/bin/sh\necho "$*" >> "{tmp_path}/commands"\n')
+    python.chmod(0o755)
+
+    def commands(*options: str) -> list[str]:
+        options += ("--stage", "1", "--stop-stage", "2", "--work_dir", str(tmp_path / "work"))
+        done = run("lrs3", *options, programs=python.parent, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return (tmp_path / "commands").read_text().splitlines()
+
+    return commands
+
+
+def noisy_sets(lines: list[str]) -> list[str]:
+    found = [line.split()[2] for line in lines if "mome.bin.extract_features" in line]
+    return [Path(folder).name for folder in found if Path(folder).name.startswith("test_")]
+
+
+def test_a_test_set_for_each_noise_and_snr(commands):
+    lines = commands("--noise_dir", "/my noise", "--test_noise", "music free-sound")
+    (line,) = [line for line in lines if "mome.bin.add_noise" in line]
+    snrs = "12.5 10 7.5 5 2.5 0 -2.5 -5 -7.5"
+    assert f"--noise music free-sound --snrs {snrs} " in line and "--noise_dir /my noise" in line
+    expected = [f"test_{noise}_{snr}" for noise in ("music", "free-sound") for snr in snrs.split()]
+    assert noisy_sets(lines) == expected
+    assert not [x for x in lines if "extract_features" in x and "--noise_dir" in x]  # of the tests
+
+
+def test_sets_are_named_as_add_noise_names_them(commands):
+    assert noisy_sets(commands("--test_snrs", "12.50 0.0 -7.5")) == [
+        f"test_babble_{snr:g}" for snr in (12.5, 0, -7.5)
+    ]
+
+
+def test_without_test_noise_there_is_the_clean_set_alone(commands):
+    lines = commands("--test_noise", "")
+    assert noisy_sets(lines) == [] and not [x for x in lines if "add_noise" in x]
+
+
+def test_an_snr_that_is_no_number_is_told(tmp_path):
+    done = run("lrs3", "--test_snrs", "5 0dB", "--work_dir", str(tmp_path))
+    assert done.returncode == 2
+    assert "--test_snrs are numbers of dB, such as \"5 0 -2.5\", not '0dB'" in done.stderr
 
 
 @pytest.mark.parametrize("corpus", ["lrs3", "lrs2"])

@@ -33,8 +33,11 @@ fi
 exp=exp/$tag
 feats=dump/feats
 test_sets="test"
-for snr in $test_snrs; do
-  test_sets+=" test_${test_noise}_$snr"
+for noise in $test_noise; do
+  for snr in $test_snrs; do
+    [[ $snr =~ ^-?[0-9]+(\.[0-9]+)?$ ]] || die "--test_snrs are numbers of dB, such as \"5 0 -2.5\", not '$snr'"
+    test_sets+=" test_${noise}_$(printf '%g' "$snr")" # 5.0 is 5, as mome.bin.add_noise has it
+  done
 done
 if [ "$ngpu" = auto ]; then
   ngpu=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true)
@@ -104,9 +107,11 @@ main() {
       run_jobs "dump/logs/mouths_$set" python -m mome.bin.crop_mouths "data/$set" \
         "dump/mouths/$set" --landmarks "$landmarks"
     done
-    # shellcheck disable=SC2086  # test_snrs is a list
-    python -m mome.bin.add_noise data/test data/test --noise "$test_noise" --snrs $test_snrs \
-      --noise_data data/train --noisy_dir dump/noisy ${noise_dir:+--noise_dir "$noise_dir"}
+    if [ "$test_sets" != test ]; then
+      # shellcheck disable=SC2086  # lists
+      python -m mome.bin.add_noise data/test data/test --noise $test_noise --snrs $test_snrs \
+        --noise_data data/train --noisy_dir dump/noisy ${noise_dir:+--noise_dir "$noise_dir"}
+    fi
     stage_end 1
   fi
 

@@ -15,9 +15,9 @@ cmd_backend=local   # where they run: local, or slurm, with the options of conf/
 ngpu=auto           # GPUs to train on; auto: all there are, 0: the CPU
 cpu_procs=1         # training processes when there is no GPU
 landmarks=mediapipe # how mouths are found: mediapipe, mtcnn or centre
-test_noise=babble   # noise of the noisy test sets: babble, speech_shaped, pink, white
-test_snrs="5 0 -5"  # their signal-to-noise ratios, in dB
-noise_dir=          # folder of noise files of your own, instead of made noise
+test_noise=babble   # noises of the noisy test sets: babble, speech_shaped, pink, white; or names in noise_dir
+test_snrs="5 0 -5"  # their signal-to-noise ratios, in dB: a test set for each noise and ratio
+noise_dir=          # noise of your own, such as MUSAN: test_noise="music noise" names folders or files in it
 decode_model=best   # best, average or checkpoints/step_<n>
 decode_scales=      # such as "a4_v2 a16_v5"; all those trained by default
 decode_args=        # changes to its decode section, such as "decode.num_beams=15"
