@@ -358,8 +358,7 @@ def run_training(cfg: Config, args: argparse.Namespace, rank: int, world: int) -
         f"{len(data)} training and {len(valid)} validation utterances; {count / 1e6:.2f}M weights"
         f" are trained, {size['resident'] / 1e6:.2f}M of them in adapters; scales"
         f" {', '.join(map(str, model.scales))}; {world} process(es) of {torch.get_num_threads()}"
-        f" thread(s) with batches of at most {cfg.train.max_frames} frames of 40 ms and"
-        f" {cfg.train.accumulation} of them a step"
+        " thread(s)"
     )
     log.info(f"loss floor of the text alone: {floor:.2f} nats a token (above it, nothing is heard)")
 
@@ -397,6 +396,7 @@ def run_training(cfg: Config, args: argparse.Namespace, rank: int, world: int) -
         scales=tuple(map(str, model.scales)),
         scales_per_step=cfg.train.scales_per_step,
     )
+    log.info(sampler.describe())
     books = Run(cfg, args.exp_dir, valid, base, floor, engine.device)
     if resuming:
         books.resume(engine)
