@@ -1,11 +1,13 @@
 """Train: deepspeed --num_gpus N --module mome.bin.train --config conf/x.yaml --exp_dir exp/x ...
 
-Stage 3 of a recipe; one process per GPU, or a few on a CPU. The loop stands in the open in
-`train`. Writes to the experiment folder: config.yaml (every setting), train.log, metrics.jsonl (a
-line per step), size.json, tensorboard/, checkpoints/step_<n>/, best/ (lowest validation loss) and
-run.json.
+Stage 3 of a recipe; one process per GPU of each machine, or a few on a CPU. Which one a process is
+stands in RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, which the launcher sets. The
+loop stands in the open in `train`. Writes to the experiment folder: config.yaml (every setting),
+train.log, metrics.jsonl (a line per step), size.json, tensorboard/, checkpoints/step_<n>/, best/
+(lowest validation loss) and run.json.
 `--resume` continues at the same batch with the same numbers; SIGTERM, which a cluster sends before
-it takes a node away, saves first.
+it takes a node away, to any of the processes, ends all of them with exit status 143 once the step
+they are at is saved.
 """
 
 import argparse
@@ -26,6 +28,7 @@ import torch
 os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
 import deepspeed
 import torch.distributed as dist
+from deepspeed.accelerator import get_accelerator
 from espnet2.train.reporter import Reporter
 from torch.utils.tensorboard import SummaryWriter
 from transformers.integrations import HfDeepSpeedConfig
@@ -56,6 +59,8 @@ log = logging.getLogger(__name__)
 deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 LOG_EVERY = 20  # steps
+STOPPED = 128 + signal.SIGTERM  # exit status, as a shell has it
+LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 def train(engine, data: FeatureDataset, sampler: Sampler, cfg: TrainConfig, run: "Run") -> None:
@@ -84,11 +89,12 @@ def train(engine, data: FeatureDataset, sampler: Sampler, cfg: TrainConfig, run:
         run.log_step(lr, tokens, engine.get_global_grad_norm())
         if run.step % cfg.valid_every == 0 or run.step == cfg.num_steps:
             run.validate(engine)
-        if run.step % cfg.save_every == 0 or run.step == cfg.num_steps:
+        stop = total(run.asked_to_stop, engine.device) and run.step < cfg.num_steps
+        if stop or run.step % cfg.save_every == 0 or run.step == cfg.num_steps:
             run.save(engine)
-        elif total(run.asked_to_stop, engine.device):
-            run.save(engine)
-            sys.exit(f"stopped by SIGTERM after step {run.step}, which is saved: --resume goes on")
+        if stop:
+            log.info(f"stopped by SIGTERM after step {run.step}, which is saved: --resume goes on")
+            sys.exit(STOPPED)
 
 
 def learning_rate(step: int, cfg: TrainConfig) -> float:
@@ -216,12 +222,11 @@ class Run:
             steps = sorted(folder.glob("step_*"), key=lambda p: int(p.name.split("_")[1]))
             for old in steps[: -self.cfg.train.keep_checkpoints]:
                 shutil.rmtree(old)
+        dist.barrier()  # a process that ended now would take the others with it
 
     def resume(self, engine) -> None:
-        """Continue from the newest checkpoint, when there is one."""
+        """Continue from the newest checkpoint."""
         folder = self.exp_dir / "checkpoints"
-        if not (folder / "latest").exists():
-            return
         path, state = engine.load_checkpoint(str(folder), load_module_strict=False)
         if path is None:
             raise ValueError(f"{folder} holds no readable checkpoint: delete it to start anew")
@@ -275,7 +280,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--train_set", type=Path, required=True, help="feature directory")
     parser.add_argument("--valid_set", type=Path, required=True, help="feature directory")
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
-    parser.add_argument("--local_rank", type=int, default=0, help="set by the launcher")
+    parser.add_argument("--local_rank", type=int, default=0, help="ignored: LOCAL_RANK has it")
     parser.add_argument("overrides", nargs="*", help="section.key=value, such as train.lr=5e-4")
     return parser.parse_args(argv)
 
@@ -284,10 +289,14 @@ def main(argv: list[str] | None = None) -> None:
     """Set up model, data and engine, then train."""
     args = parse(argv)
     cfg = config.load(args.config, args.overrides)
-    if "RANK" not in os.environ:
+    missing = [name for name in LAUNCHED if name not in os.environ]
+    if missing:
         raise ValueError(
-            "start training with the launcher: deepspeed --num_gpus 1 --module mome.bin.train ..."
+            f"{', '.join(missing)} not set; start training with the launcher:"
+            " deepspeed --num_gpus 1 --module mome.bin.train ..."
         )
+    local_rank = int(os.environ["LOCAL_RANK"])
+    get_accelerator().set_device(local_rank)  # else all would talk through the first GPU
     deepspeed.init_distributed()
     rank, world = dist.get_rank(), dist.get_world_size()
     if rank:
@@ -298,17 +307,29 @@ def main(argv: list[str] | None = None) -> None:
         for name, path in (("train", args.train_set), ("valid", args.valid_set))
     }
     with only_one(args.exp_dir) if rank == 0 else contextlib.nullcontext():
-        todo = [open_experiment(args.exp_dir, about, args.resume) if rank == 0 else None]
-        dist.broadcast_object_list(todo)
-        if todo[0]:
-            run_training(cfg, args, rank, world)
+        todo = [False, False]
+        if rank == 0:
+            begin = open_experiment(args.exp_dir, about, args.resume)
+            todo = [begin, args.resume and (args.exp_dir / "checkpoints" / "latest").exists()]
+        dist.broadcast_object_list(todo)  # another machine may see the folder as it was
+        begin, resuming = todo
+        if begin:
+            device = torch.device(get_accelerator().device_name(local_rank))
+            run_training(cfg, args, rank, world, device, resuming)
             if rank == 0:
                 stamp.write(args.exp_dir, about)
         dist.barrier()
     dist.destroy_process_group()
 
 
-def run_training(cfg: Config, args: argparse.Namespace, rank: int, world: int) -> None:
+def run_training(
+    cfg: Config,
+    args: argparse.Namespace,
+    rank: int,
+    world: int,
+    device: torch.device,
+    resuming: bool,
+) -> None:
     """One training, from files to files."""
     if rank == 0:
         handler = logging.FileHandler(args.exp_dir / "train.log")
@@ -317,7 +338,6 @@ def run_training(cfg: Config, args: argparse.Namespace, rank: int, world: int) -
         config.save(cfg, args.exp_dir / "config.yaml")
 
     torch.manual_seed(cfg.train.seed)
-    device = torch.device("cuda", args.local_rank) if torch.cuda.is_available() else "cpu"
     engine_settings = engine_config(cfg, cfg.train.deepspeed)
     # Under ZeRO 3 transformers gives each device its part of every weight while it loads.
     told_transformers = HfDeepSpeedConfig(engine_settings)  # noqa: F841  # it keeps a weak link
@@ -362,7 +382,6 @@ def run_training(cfg: Config, args: argparse.Namespace, rank: int, world: int) -
     )
     log.info(f"loss floor of the text alone: {floor:.2f} nats a token (above it, nothing is heard)")
 
-    resuming = args.resume and (args.exp_dir / "checkpoints" / "latest").exists()
     if cfg.train.warmup.num_steps and not resuming:
         warm = args.exp_dir / "warmup"
         if rank == 0 and not warm.exists():
