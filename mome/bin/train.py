@@ -41,14 +41,16 @@ from mome.dataset import FeatureDataset, Pick, Sampler, plan, to_device
 from mome.experiment import (
     clock,
     engine_config,
-    flatten,
+    holdings,
     leave_out_unfit,
+    made_from,
     mean_of,
     mean_over_devices,
     only_one,
     open_experiment,
+    total,
 )
-from mome.model import STREAMS, MoMEModel, load_llm
+from mome.model import STREAMS, MoMEModel, load_llm, measured
 from mome.prompt import text_ids
 from mome.warmup import warm_up
 
@@ -108,13 +110,6 @@ def learning_rate(step: int, cfg: TrainConfig) -> float:
 def num_targets(batch: dict) -> int:
     """Text tokens of a batch, an EOS for each utterance included."""
     return int(batch["text_lengths"].sum()) + len(batch["text_lengths"])
-
-
-def total(number: float, device: torch.device) -> float:
-    """The sum of a number over all devices."""
-    value = torch.tensor(float(number), device=device, dtype=torch.float64)
-    dist.all_reduce(value)
-    return value.item()
 
 
 class Run:
@@ -257,22 +252,6 @@ def whole(parameters: list[torch.nn.Parameter]) -> contextlib.AbstractContextMan
     return deepspeed.zero.GatheredParameters([p for p in parameters if hasattr(p, "ds_id")])
 
 
-def holdings(llm: torch.nn.Module) -> str:
-    """How many weights the frozen LLM has, and how many of them this process holds."""
-    held, count = 0, 0
-    for p in llm.parameters():
-        held += p.ds_tensor.numel() if hasattr(p, "ds_tensor") else p.numel()
-        count += getattr(p, "ds_numel", p.numel())
-    kind = next(llm.parameters()).dtype
-    return f"frozen LLM: {count / 1e6:.3f}M weights, {held / 1e6:.3f}M held by a process, {kind}"
-
-
-def measured(llm: torch.nn.Module) -> list[torch.nn.Parameter]:
-    """The weights of the LLM that a new model looks at: words, and the norms before adapters."""
-    norms = [p for name, p in llm.named_parameters() if "layernorm" in name]
-    return [llm.get_input_embeddings().weight, *norms]
-
-
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_argument("--config", required=True, help="YAML file, such as conf/train_nano.yaml")
@@ -295,17 +274,12 @@ def main(argv: list[str] | None = None) -> None:
             f"{', '.join(missing)} not set; start training with the launcher:"
             " deepspeed --num_gpus 1 --module mome.bin.train ..."
         )
-    local_rank = int(os.environ["LOCAL_RANK"])
-    get_accelerator().set_device(local_rank)  # else all would talk through the first GPU
+    get_accelerator().set_device(int(os.environ["LOCAL_RANK"]))  # before any of them is used
     deepspeed.init_distributed()
-    rank, world = dist.get_rank(), dist.get_world_size()
+    rank = dist.get_rank()
     if rank:
         logging.getLogger().setLevel(logging.WARNING)
-    about = flatten(json.loads(json.dumps(config.as_dict(cfg))))
-    about |= {
-        f"{name}_set": stamp.digest(path / "feats.json") + stamp.digest(path / "text")
-        for name, path in (("train", args.train_set), ("valid", args.valid_set))
-    }
+    about = made_from(cfg, train=args.train_set, valid=args.valid_set)
     with only_one(args.exp_dir) if rank == 0 else contextlib.nullcontext():
         todo = [False, False]
         if rank == 0:
@@ -314,23 +288,17 @@ def main(argv: list[str] | None = None) -> None:
         dist.broadcast_object_list(todo)  # another machine may see the folder as it was
         begin, resuming = todo
         if begin:
-            device = torch.device(get_accelerator().device_name(local_rank))
-            run_training(cfg, args, rank, world, device, resuming)
+            run_training(cfg, args, resuming)
             if rank == 0:
                 stamp.write(args.exp_dir, about)
         dist.barrier()
     dist.destroy_process_group()
 
 
-def run_training(
-    cfg: Config,
-    args: argparse.Namespace,
-    rank: int,
-    world: int,
-    device: torch.device,
-    resuming: bool,
-) -> None:
+def run_training(cfg: Config, args: argparse.Namespace, resuming: bool) -> None:
     """One training, from files to files."""
+    rank, world = dist.get_rank(), dist.get_world_size()
+    device = torch.device(get_accelerator().current_device_name())
     if rank == 0:
         handler = logging.FileHandler(args.exp_dir / "train.log")
         handler.setFormatter(logging.getLogger().handlers[0].formatter)
