@@ -20,6 +20,10 @@ if [ -n "$tuning" ]; then
   [ -f "$tuning" ] || die "no list $tuning; there are: $(echo conf/tuning/*.txt)"
   tuning=$(readlink -f "$tuning")
 fi
+if [ -n "$hostfile" ]; then
+  [ -f "$hostfile" ] || die "no hostfile $hostfile: a file with a line for each machine, such as 'node1 slots=8'"
+  hostfile=$(readlink -f "$hostfile")
+fi
 
 . ./path.sh
 . ./cmd.sh
@@ -36,7 +40,7 @@ test_sets="test"
 for snr in $test_snrs; do
   test_sets+=" test_${test_noise}_$snr"
 done
-if [ "$ngpu" = auto ]; then
+if [ "$ngpu" = auto ] && [ "$cmd_backend" = local ] && [ -z "$hostfile" ]; then
   ngpu=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true)
 fi
 if [ "$ngpu" = 0 ]; then
@@ -91,6 +95,9 @@ main() {
     python -m mome.bin.count --config "$train_config" $train_args
     return
   fi
+  if in_stage 3 && [ "$cmd_backend" = slurm ] && [ "$ngpu" = auto ]; then
+    die "--cmd_backend slurm trains on other machines: give --ngpu, the GPUs of each (0: its CPU)"
+  fi
 
   if in_stage 0; then
     stage_start 0 "data directories and foundation models"
@@ -136,15 +143,9 @@ main() {
 
   if in_stage 3; then
     stage_start 3 "training"
-    local procs=$ngpu threads=1
-    if [ "$ngpu" = 0 ]; then
-      procs=$cpu_procs
-      threads=$(($(cores) / procs))
-    fi
     # shellcheck disable=SC2086  # train_args is a list
-    OMP_NUM_THREADS=$((threads > 0 ? threads : 1)) deepspeed --num_gpus "$procs" \
-      --master_port "$(free_port)" --module mome.bin.train --config "$train_config" \
-      --exp_dir "$exp" --train_set "$feats/train" --valid_set "$feats/valid" --resume $train_args
+    run_training --config "$train_config" --exp_dir "$exp" --train_set "$feats/train" \
+      --valid_set "$feats/valid" --resume $train_args
     stage_end 3
   fi
 
@@ -177,10 +178,6 @@ main() {
 decode() {
   OMP_NUM_THREADS=$(cores) python -m mome.bin.decode "$exp" $decode_args --model "$decode_model" \
     --feats "$feats" --data data ${decode_scales:+--scales $decode_scales} "$@"
-}
-
-free_port() {
-  python -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])'
 }
 
 main
