@@ -19,6 +19,7 @@ from torch.utils.data import Dataset
 
 from mome import ark
 
+FRAME_S = 0.04  # seconds in a frame of the budget
 AUDIO_FRAMES = 2  # audio frames (20 ms) in a frame of the budget (40 ms)
 
 
@@ -256,6 +257,18 @@ class Sampler:
                     yield step
                     step = []
 
+    def describe(self) -> str:
+        """What a step is made of, in one line: the most it can hold and what it does hold."""
+        batches = plan(self.lengths, self.max_frames, np.random.default_rng([self.seed, 0]))
+        per_step = self.world * self.accumulation
+        steps = len(batches) / per_step  # in an epoch
+        return (
+            f"a step: {self.world} device(s) x {self.accumulation} batch(es) x at most"
+            f" {self.max_frames} frames of 40 ms = {_media(per_step * self.max_frames)} of media;"
+            f" on average {_media(sum(self.lengths) / steps)} in {len(self.lengths) / steps:.1f}"
+            f" utterances, without padding; {steps:.1f} steps an epoch"
+        )
+
     def _draw(
         self, indices: list[int], seed: tuple[int, ...]
     ) -> tuple[list[Pick], list[str] | None]:
@@ -269,6 +282,12 @@ class Sampler:
             return picks, None
         scales = rng.choice(len(self.scales), self.scales_per_step, replace=False)
         return picks, [self.scales[i] for i in sorted(scales)]
+
+
+def _media(frames: float) -> str:
+    """9.6 s or 16.0 min."""
+    seconds = frames * FRAME_S
+    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.1f} min"
 
 
 def to_device(batch: dict, device: torch.device) -> dict:

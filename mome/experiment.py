@@ -8,10 +8,11 @@ import math
 import time
 from pathlib import Path
 
+import torch
 import torch.distributed as dist
 
 from mome import stamp
-from mome.config import Config, as_dict
+from mome.config import Config, TrainConfig, as_dict
 from mome.dataset import FeatureDataset
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,8 @@ def only_one(exp_dir: Path):
                 f"{exp_dir} is being trained by another process: wait for it, or give this"
                 " training another --tag"
             ) from None
+        except OSError as error:  # some file systems of clusters have no locks
+            log.warning(f"{path} cannot be locked ({error}): start no second training of this name")
         yield
 
 
@@ -61,6 +64,18 @@ def open_experiment(exp_dir: Path, about: dict, resume: bool) -> bool:
     return True
 
 
+def made_from(cfg: Config, **dirs: Path) -> dict:
+    """What a training is made from: every setting, and a digest of each set.
+
+    A set is a feature directory, or a data directory whose features are made while training.
+    """
+    digests = {}
+    for name, path in dirs.items():
+        table = "feats.json" if (path / "feats.json").exists() else "wav.scp"
+        digests[f"{name}_set"] = stamp.digest(path / table) + stamp.digest(path / "text")
+    return flatten(json.loads(json.dumps(as_dict(cfg)))) | digests
+
+
 def flatten(values: dict, prefix: str = "") -> dict:
     """{"train": {"lr": 1}} -> {"train.lr": 1}."""
     flat = {}
@@ -90,6 +105,26 @@ def leave_out_unfit(data: FeatureDataset, cfg: Config, list_path: Path, limit: f
     data.leave_out(set(reasons))
 
 
+def learning_rate(step: int, cfg: TrainConfig) -> float:
+    """Linear warm-up, then a cosine to 0 at the last step (MoME §4)."""
+    if step < cfg.lr_warmup_steps:
+        return cfg.lr * (step + 1) / cfg.lr_warmup_steps
+    done = (step - cfg.lr_warmup_steps) / max(1, cfg.num_steps - cfg.lr_warmup_steps)
+    return cfg.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+
+
+def num_targets(batch: dict) -> int:
+    """Text tokens of a batch, an EOS for each utterance included."""
+    return int(batch["text_lengths"].sum()) + len(batch["text_lengths"])
+
+
+def total(number: float, device: torch.device) -> float:
+    """The sum of a number over all devices."""
+    value = torch.tensor(float(number), device=device, dtype=torch.float64)
+    dist.all_reduce(value)
+    return value.item()
+
+
 def mean_over_devices(noted: list[tuple[dict, float]]) -> dict[str, float]:
     """Weighted means of what all devices noted; a value may be missing from some batches."""
     everyone = [noted]
@@ -117,6 +152,16 @@ def clock(seconds: float) -> str:
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def holdings(llm: torch.nn.Module) -> str:
+    """How many weights the frozen LLM has, and how many of them this process holds."""
+    held, count = 0, 0
+    for p in llm.parameters():
+        held += p.ds_tensor.numel() if hasattr(p, "ds_tensor") else p.numel()
+        count += getattr(p, "ds_numel", p.numel())
+    kind = next(llm.parameters()).dtype
+    return f"frozen LLM: {count / 1e6:.3f}M weights, {held / 1e6:.3f}M held by a process, {kind}"
 
 
 def engine_config(cfg: Config, base_path: str) -> dict:

@@ -310,3 +310,9 @@ def load_llm(config: ModelConfig, device: str | torch.device = "cpu") -> tuple[n
         config.llm, quantization_config=quantisation, device_map={"": device}, **options
     )
     return llm, tokenizer
+
+
+def measured(llm: nn.Module) -> list[nn.Parameter]:
+    """The weights of the LLM that a new model looks at: words, and the norms before adapters."""
+    norms = [p for name, p in llm.named_parameters() if "layernorm" in name]
+    return [llm.get_input_embeddings().weight, *norms]

@@ -1,11 +1,16 @@
-"""Shared by the tests: a baby LLM with its tokenizer, and random batches for it."""
+"""Shared by the tests: a baby LLM with its tokenizer, random batches for it, a baby recipe."""
 
+import json
 import logging
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from mome import ark, checkpoint
+from mome.bin import make_baby
 from mome.config import ModelConfig
 from mome.model import MoMEModel
 
@@ -75,6 +80,61 @@ def row(batch: dict, b: int) -> dict:
         alone[name] = batch[name][b : b + 1, :n]
         alone[f"{name}_lengths"] = torch.tensor([n])
     return alone
+
+
+WORDS = """the boat found my river and we liked his old market today before""".split()  # noqa: SIM905
+
+CONFIG = """
+model: {llm: baby/baby-llm, attention: eager, projector_dim: 8, projector_norm: true,
+        num_routed: 5, num_active: 2, expert_dim: 3}
+train: {num_steps: 12, lr: 1e-2, lr_warmup_steps: 2, max_frames: 120, accumulation: 2,
+        scales_per_step: 1, audio_dropout: 0.3, valid_every: 4, save_every: 4,
+        keep_checkpoints: 2, deepspeed: zero0.json,
+        warmup: {num_steps: 5, batch_size: 4, weight: 0.2}}
+"""
+
+
+def baby_recipe(root: Path) -> Path:
+    """A folder with a baby LLM, features of a few utterances in dump/feats, and train.yaml."""
+    rng = np.random.default_rng(0)
+    for name, size in (("train", 20), ("valid", 4)):
+        feats = root / "dump/feats" / name
+        feats.mkdir(parents=True)
+        utterances = [f"s{k % 3}-{k:05d}" for k in range(size)]
+        utterances.sort()
+        lengths = {u: int(rng.integers(20, 40)) for u in utterances}
+        for stream, dim, factor in (("audio", 6, 2), ("audio_noisy1", 6, 2), ("video", 5, 1)):
+            items = [(u, rng.normal(size=(factor * n, dim))) for u, n in lengths.items()]
+            ark.write_ark(feats / f"{stream}.scp", [(u, x.astype(np.float32)) for u, x in items])
+        for table, factor in (("utt2num_frames", 2), ("utt2num_video_frames", 1)):
+            lines = [f"{u} {factor * n}\n" for u, n in lengths.items()]
+            (feats / table).write_text("".join(lines))
+        texts = [" ".join(rng.choice(WORDS, 5)) for _ in utterances]
+        pairs = zip(utterances, texts, strict=True)
+        (feats / "text").write_text("".join(f"{u} {t}\n" for u, t in pairs))
+        (feats / "feats.json").write_text(json.dumps({"audio_encoder": "random"}))
+    make_baby.main([str(root / "dump/feats/train/text"), str(root / "baby")])
+    (root / "train.yaml").write_text(CONFIG)
+    for stage in range(4):
+        text = json.dumps({"zero_optimization": {"stage": stage}})
+        (root / f"zero{stage}.json").write_text(text)
+    return root
+
+
+def metrics(exp_dir: Path) -> list[dict]:
+    return [json.loads(line) for line in (exp_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def assert_same_training(one: Path, other: Path) -> None:
+    """Of two experiments: the same losses at each step, and the same weights at the end."""
+    assert len(metrics(one)) == len(metrics(other))
+    for a, b in zip(metrics(one), metrics(other), strict=True):
+        assert a.keys() - {"grad_norm"} == b.keys() - {"grad_norm"}
+        for key in a.keys() & b.keys() & {"loss", "ctc", "valid_loss", "grad_norm"}:
+            assert a[key] == pytest.approx(b[key], rel=2e-4), (a["step"], key)
+    weights = [checkpoint.read(exp / "best") for exp in (one, other)]
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, atol=2e-4, rtol=2e-3, msg=name)
 
 
 @pytest.fixture(autouse=True)

@@ -102,3 +102,16 @@ def test_what_is_drawn_has_the_asked_shares():
     assert {p.copy for p, _ in picks} == {0, 1, 2}
     assert np.mean([s == ["a4"] for _, s in picks]) == pytest.approx(0.5, abs=0.1)
     assert all(s is None for step in take(sampler(scales_per_step=0), 5) for _, s in step)
+
+
+def test_the_effective_batch_is_told_in_one_line():
+    s = Sampler([100] * 48, 1500, 0, world=8, accumulation=2)  # batches of 15, 15, 15 and 3
+    assert s.describe() == (
+        "a step: 8 device(s) x 2 batch(es) x at most 1500 frames of 40 ms = 16.0 min of media;"
+        " on average 12.8 min in 192.0 utterances, without padding; 0.2 steps an epoch"
+    )
+    s = sampler(world=2)
+    batches = sum(len(step) for r in range(2) for step in take(sampler(world=2, rank=r), 50))
+    assert batches == 100 and " = 24.0 s of media; on average " in s.describe()
+    frames = sum(s.lengths) / len(plan(s.lengths, 300, np.random.default_rng([0, 0]))) * 2
+    assert f"{frames * 0.04:.1f} s in" in s.describe()

@@ -1,5 +1,8 @@
+import errno
+
 import pytest
 
+from mome import experiment
 from mome.experiment import only_one, open_experiment
 
 
@@ -10,6 +13,15 @@ def test_two_trainings_cannot_write_one_folder(tmp_path):
         pass
     with only_one(exp):  # free again
         pass
+
+
+def test_where_files_have_no_locks_it_trains_and_says_so(tmp_path, monkeypatch, caplog):
+    def flock(*_):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(experiment.fcntl, "flock", flock)
+    with only_one(tmp_path / "x"):
+        assert "cannot be locked ([Errno 38] Function not implemented)" in caplog.text
 
 
 @pytest.mark.parametrize(

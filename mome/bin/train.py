@@ -1,11 +1,13 @@
 """Train: deepspeed --num_gpus N --module mome.bin.train --config conf/x.yaml --exp_dir exp/x ...
 
-Stage 3 of a recipe; one process per GPU, or a few on a CPU. The loop stands in the open in
-`train`. Writes to the experiment folder: config.yaml (every setting), train.log, metrics.jsonl (a
-line per step), size.json, tensorboard/, checkpoints/step_<n>/, best/ (lowest validation loss) and
-run.json.
+Stage 3 of a recipe; one process per GPU of each machine, or a few on a CPU. Which one a process is
+stands in RANK, LOCAL_RANK, WORLD_SIZE, MASTER_ADDR and MASTER_PORT, which the launcher sets. The
+loop stands in the open in `train`. Writes to the experiment folder: config.yaml (every setting),
+train.log, metrics.jsonl (a line per step), size.json, tensorboard/, checkpoints/step_<n>/, best/
+(lowest validation loss) and run.json.
 `--resume` continues at the same batch with the same numbers; SIGTERM, which a cluster sends before
-it takes a node away, saves first.
+it takes a node away, to any of the processes, ends all of them with exit status 143 once the step
+they are at is saved.
 """
 
 import argparse
@@ -26,6 +28,7 @@ import torch
 os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
 import deepspeed
 import torch.distributed as dist
+from deepspeed.accelerator import get_accelerator
 from espnet2.train.reporter import Reporter
 from torch.utils.tensorboard import SummaryWriter
 from transformers.integrations import HfDeepSpeedConfig
@@ -38,14 +41,17 @@ from mome.dataset import Archives, FeatureDataset, Pick, Sampler, plan, to_devic
 from mome.experiment import (
     clock,
     engine_config,
-    flatten,
+    holdings,
     leave_out_unfit,
+    made_from,
     mean_of,
     mean_over_devices,
+    num_targets,
     only_one,
     open_experiment,
+    total,
 )
-from mome.model import STREAMS, MoMEModel, load_llm
+from mome.model import STREAMS, MoMEModel, load_llm, measured
 from mome.online import Online
 from mome.prompt import text_ids
 from mome.warmup import warm_up
@@ -57,6 +63,8 @@ log = logging.getLogger(__name__)
 deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 LOG_EVERY = 20  # steps
+STOPPED = 128 + signal.SIGTERM  # exit status, as a shell has it
+LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 
 def train(engine, data: FeatureDataset, sampler: Sampler, cfg: TrainConfig, run: "Run") -> None:
@@ -85,31 +93,12 @@ def train(engine, data: FeatureDataset, sampler: Sampler, cfg: TrainConfig, run:
         run.log_step(lr, tokens, engine.get_global_grad_norm())
         if run.step % cfg.valid_every == 0 or run.step == cfg.num_steps:
             run.validate(engine)
-        if run.step % cfg.save_every == 0 or run.step == cfg.num_steps:
+        stop = total(run.asked_to_stop, engine.device) and run.step < cfg.num_steps
+        if stop or run.step % cfg.save_every == 0 or run.step == cfg.num_steps:
             run.save(engine)
-        elif total(run.asked_to_stop, engine.device):
-            run.save(engine)
-            sys.exit(f"stopped by SIGTERM after step {run.step}, which is saved: --resume goes on")
-
-
-def learning_rate(step: int, cfg: TrainConfig) -> float:
-    """Linear warm-up, then a cosine to 0 at the last step (MoME §4)."""
-    if step < cfg.lr_warmup_steps:
-        return cfg.lr * (step + 1) / cfg.lr_warmup_steps
-    done = (step - cfg.lr_warmup_steps) / max(1, cfg.num_steps - cfg.lr_warmup_steps)
-    return cfg.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
-
-
-def num_targets(batch: dict) -> int:
-    """Text tokens of a batch, an EOS for each utterance included."""
-    return int(batch["text_lengths"].sum()) + len(batch["text_lengths"])
-
-
-def total(number: float, device: torch.device) -> float:
-    """The sum of a number over all devices."""
-    value = torch.tensor(float(number), device=device, dtype=torch.float64)
-    dist.all_reduce(value)
-    return value.item()
+        if stop:
+            log.info(f"stopped by SIGTERM after step {run.step}, which is saved: --resume goes on")
+            sys.exit(STOPPED)
 
 
 class Run:
@@ -217,12 +206,11 @@ class Run:
             steps = sorted(folder.glob("step_*"), key=lambda p: int(p.name.split("_")[1]))
             for old in steps[: -self.cfg.train.keep_checkpoints]:
                 shutil.rmtree(old)
+        dist.barrier()  # a process that ended now would take the others with it
 
     def resume(self, engine) -> None:
-        """Continue from the newest checkpoint, when there is one."""
+        """Continue from the newest checkpoint."""
         folder = self.exp_dir / "checkpoints"
-        if not (folder / "latest").exists():
-            return
         path, state = engine.load_checkpoint(str(folder), load_module_strict=False)
         if path is None:
             raise ValueError(f"{folder} holds no readable checkpoint: delete it to start anew")
@@ -253,22 +241,6 @@ def whole(parameters: list[torch.nn.Parameter]) -> contextlib.AbstractContextMan
     return deepspeed.zero.GatheredParameters([p for p in parameters if hasattr(p, "ds_id")])
 
 
-def holdings(llm: torch.nn.Module) -> str:
-    """How many weights the frozen LLM has, and how many of them this process holds."""
-    held, count = 0, 0
-    for p in llm.parameters():
-        held += p.ds_tensor.numel() if hasattr(p, "ds_tensor") else p.numel()
-        count += getattr(p, "ds_numel", p.numel())
-    kind = next(llm.parameters()).dtype
-    return f"frozen LLM: {count / 1e6:.3f}M weights, {held / 1e6:.3f}M held by a process, {kind}"
-
-
-def measured(llm: torch.nn.Module) -> list[torch.nn.Parameter]:
-    """The weights of the LLM that a new model looks at: words, and the norms before adapters."""
-    norms = [p for name, p in llm.named_parameters() if "layernorm" in name]
-    return [llm.get_input_embeddings().weight, *norms]
-
-
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_argument("--config", required=True, help="YAML file, such as conf/train_nano.yaml")
@@ -282,7 +254,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--train_mouths", type=Path, help="its mouth crops, for online features")
     parser.add_argument("--valid_set", type=Path, required=True, help="feature directory")
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
-    parser.add_argument("--local_rank", type=int, default=0, help="set by the launcher")
+    parser.add_argument("--local_rank", type=int, default=0, help="ignored: LOCAL_RANK has it")
     parser.add_argument("overrides", nargs="*", help="section.key=value, such as train.lr=5e-4")
     return parser.parse_args(argv)
 
@@ -291,36 +263,37 @@ def main(argv: list[str] | None = None) -> None:
     """Set up model, data and engine, then train."""
     args = parse(argv)
     cfg = config.load(args.config, args.overrides)
-    if "RANK" not in os.environ:
+    missing = [name for name in LAUNCHED if name not in os.environ]
+    if missing:
         raise ValueError(
-            "start training with the launcher: deepspeed --num_gpus 1 --module mome.bin.train ..."
+            f"{', '.join(missing)} not set; start training with the launcher:"
+            " deepspeed --num_gpus 1 --module mome.bin.train ..."
         )
+    get_accelerator().set_device(int(os.environ["LOCAL_RANK"]))  # before any of them is used
     deepspeed.init_distributed()
-    rank, world = dist.get_rank(), dist.get_world_size()
+    rank = dist.get_rank()
     if rank:
         logging.getLogger().setLevel(logging.WARNING)
-    about = flatten(json.loads(json.dumps(config.as_dict(cfg))))
-    first = "wav.scp" if cfg.encoders.features == "online" else "feats.json"
-    about |= {
-        f"{name}_set": stamp.digest(path / file) + stamp.digest(path / "text")
-        for name, path, file in (
-            ("train", args.train_set, first),
-            ("valid", args.valid_set, "feats.json"),
-        )
-    }
+    about = made_from(cfg, train=args.train_set, valid=args.valid_set)
     with only_one(args.exp_dir) if rank == 0 else contextlib.nullcontext():
-        todo = [open_experiment(args.exp_dir, about, args.resume) if rank == 0 else None]
-        dist.broadcast_object_list(todo)
-        if todo[0]:
-            run_training(cfg, args, rank, world)
+        todo = [False, False]
+        if rank == 0:
+            begin = open_experiment(args.exp_dir, about, args.resume)
+            todo = [begin, args.resume and (args.exp_dir / "checkpoints" / "latest").exists()]
+        dist.broadcast_object_list(todo)  # another machine may see the folder as it was
+        begin, resuming = todo
+        if begin:
+            run_training(cfg, args, resuming)
             if rank == 0:
                 stamp.write(args.exp_dir, about)
         dist.barrier()
     dist.destroy_process_group()
 
 
-def run_training(cfg: Config, args: argparse.Namespace, rank: int, world: int) -> None:
+def run_training(cfg: Config, args: argparse.Namespace, resuming: bool) -> None:
     """One training, from files to files."""
+    rank, world = dist.get_rank(), dist.get_world_size()
+    device = torch.device(get_accelerator().current_device_name())
     if rank == 0:
         handler = logging.FileHandler(args.exp_dir / "train.log")
         handler.setFormatter(logging.getLogger().handlers[0].formatter)
@@ -328,7 +301,6 @@ def run_training(cfg: Config, args: argparse.Namespace, rank: int, world: int) -
         config.save(cfg, args.exp_dir / "config.yaml")
 
     torch.manual_seed(cfg.train.seed)
-    device = torch.device("cuda", args.local_rank) if torch.cuda.is_available() else "cpu"
     engine_settings = engine_config(cfg, cfg.train.deepspeed)
     streams = STREAMS[cfg.model.task]
     if cfg.encoders.features == "online":
@@ -376,12 +348,10 @@ def run_training(cfg: Config, args: argparse.Namespace, rank: int, world: int) -
         f"{len(data)} training and {len(valid)} validation utterances; {count / 1e6:.2f}M weights"
         f" are trained, {size['resident'] / 1e6:.2f}M of them in adapters; scales"
         f" {', '.join(map(str, model.scales))}; {world} process(es) of {torch.get_num_threads()}"
-        f" thread(s) with batches of at most {cfg.train.max_frames} frames of 40 ms and"
-        f" {cfg.train.accumulation} of them a step"
+        " thread(s)"
     )
     log.info(f"loss floor of the text alone: {floor:.2f} nats a token (above it, nothing is heard)")
 
-    resuming = args.resume and (args.exp_dir / "checkpoints" / "latest").exists()
     if cfg.train.warmup.num_steps and not resuming:
         warm = args.exp_dir / "warmup"
         if rank == 0 and not warm.exists():
@@ -415,6 +385,7 @@ def run_training(cfg: Config, args: argparse.Namespace, rank: int, world: int) -
         scales=tuple(map(str, model.scales)),
         scales_per_step=cfg.train.scales_per_step,
     )
+    log.info(sampler.describe())
     books = Run(cfg, args.exp_dir, valid, base, floor, engine.device)
     if resuming:
         books.resume(engine)

@@ -1,6 +1,5 @@
 """The real launcher on a baby LLM: what a user's training does, killed and resumed."""
 
-import json
 import os
 import re
 import signal
@@ -10,52 +9,17 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from conftest import assert_same_training, baby_recipe, metrics
 
-from mome import ark, checkpoint
-from mome.bin import make_baby
-
-WORDS = """the boat found my river and we liked his old market today before""".split()  # noqa: SIM905
-
-CONFIG = """
-model: {llm: baby/baby-llm, attention: eager, projector_dim: 8, projector_norm: true,
-        num_routed: 5, num_active: 2, expert_dim: 3}
-train: {num_steps: 12, lr: 1e-2, lr_warmup_steps: 2, max_frames: 120, accumulation: 2,
-        scales_per_step: 1, audio_dropout: 0.3, valid_every: 4, save_every: 4,
-        keep_checkpoints: 2, deepspeed: zero0.json,
-        warmup: {num_steps: 5, batch_size: 4, weight: 0.2}}
-"""
+from mome import checkpoint
 
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory) -> Path:
     """A folder with a baby LLM, features of a few utterances, and a configuration."""
-    root = tmp_path_factory.mktemp("recipe")
-    rng = np.random.default_rng(0)
-    for name, size in (("train", 20), ("valid", 4)):
-        feats = root / name
-        feats.mkdir()
-        utterances = [f"s{k % 3}-{k:05d}" for k in range(size)]
-        utterances.sort()
-        lengths = {u: int(rng.integers(20, 40)) for u in utterances}
-        for stream, dim, factor in (("audio", 6, 2), ("audio_noisy1", 6, 2), ("video", 5, 1)):
-            items = [(u, rng.normal(size=(factor * n, dim))) for u, n in lengths.items()]
-            ark.write_ark(feats / f"{stream}.scp", [(u, x.astype(np.float32)) for u, x in items])
-        for table, factor in (("utt2num_frames", 2), ("utt2num_video_frames", 1)):
-            lines = [f"{u} {factor * n}\n" for u, n in lengths.items()]
-            (feats / table).write_text("".join(lines))
-        texts = [" ".join(rng.choice(WORDS, 5)) for _ in utterances]
-        pairs = zip(utterances, texts, strict=True)
-        (feats / "text").write_text("".join(f"{u} {t}\n" for u, t in pairs))
-        (feats / "feats.json").write_text(json.dumps({"audio_encoder": "random"}))
-    make_baby.main([str(root / "train" / "text"), str(root / "baby")])
-    (root / "train.yaml").write_text(CONFIG)
-    for stage in range(4):
-        text = json.dumps({"zero_optimization": {"stage": stage}})
-        (root / f"zero{stage}.json").write_text(text)
-    return root
+    return baby_recipe(tmp_path_factory.mktemp("recipe"))
 
 
 def command(exp: str, *more: str, processes: int = 1) -> list[str]:
@@ -64,7 +28,8 @@ def command(exp: str, *more: str, processes: int = 1) -> list[str]:
         port = s.getsockname()[1]
     launcher = [str(Path(sys.executable).parent / "deepspeed"), "--num_gpus", str(processes)]
     launcher += ["--master_port", str(port), "--module", "mome.bin.train", "--config", "train.yaml"]
-    return [*launcher, "--exp_dir", exp, "--train_set", "train", "--valid_set", "valid", *more]
+    sets = ["--train_set", "dump/feats/train", "--valid_set", "dump/feats/valid"]
+    return [*launcher, "--exp_dir", exp, *sets, *more]
 
 
 def environment() -> dict[str, str]:
@@ -85,13 +50,9 @@ def train(root: Path, exp: str, *more: str, processes: int = 1) -> str:
     return done.stdout + done.stderr
 
 
-def metrics(root: Path, exp: str) -> list[dict]:
-    return [json.loads(line) for line in (root / exp / "metrics.jsonl").read_text().splitlines()]
-
-
 def test_killed_in_the_middle_and_resumed_it_gives_the_same_losses(recipe):
     train(recipe, "exp/whole", "--resume")
-    whole = metrics(recipe, "exp/whole")
+    whole = metrics(recipe / "exp/whole")
     assert [m["step"] for m in whole if "loss" in m] == list(range(1, 13))
 
     process = subprocess.Popen(
@@ -111,7 +72,7 @@ def test_killed_in_the_middle_and_resumed_it_gives_the_same_losses(recipe):
     process.wait()
     log = train(recipe, "exp/killed", "--resume")
     assert "resumed after step 4" in log or "resumed after step 8" in log
-    assert metrics(recipe, "exp/killed") == whole
+    assert metrics(recipe / "exp/killed") == whole
 
     folders = sorted(p.name for p in (recipe / "exp/whole/checkpoints").iterdir() if p.is_dir())
     assert folders == ["step_12", "step_8"]  # older ones are pruned
@@ -153,11 +114,11 @@ def test_sigterm_saves_and_the_next_run_goes_on(recipe):
     log = process.communicate(timeout=100)[0]
     assert process.returncode != 0
     assert "stopped by SIGTERM after step" in log, log[-3000:]
-    step = len(metrics(recipe, "exp/stopped"))
+    step = len(metrics(recipe / "exp/stopped"))
     assert 3 <= step < 60
     log = train(recipe, "exp/stopped", *settings, processes=2)
     assert f"resumed after step {step}" in log
-    steps = [m["step"] for m in metrics(recipe, "exp/stopped") if "loss" in m]
+    steps = [m["step"] for m in metrics(recipe / "exp/stopped") if "loss" in m]
     assert steps == list(range(1, 61))
 
 
@@ -165,10 +126,10 @@ COMPARED = ["train.num_steps=4", "train.scales_per_step=0", "model.llm_dtype=flo
 
 
 @pytest.fixture(scope="module")
-def one_process(recipe) -> list[dict]:
-    """What one process measures, with two batches a step."""
+def one_process(recipe) -> Path:
+    """The experiment of one process, with two batches a step."""
     train(recipe, "exp/one", *COMPARED)
-    return metrics(recipe, "exp/one")
+    return recipe / "exp/one"
 
 
 @pytest.mark.parametrize("zero, more", [(0, ""), (1, ""), (2, ""), (3, ""), (0, "recompute")])
@@ -177,18 +138,10 @@ def test_two_processes_train_as_one_with_twice_the_batches(recipe, one_process, 
     settings += [f"train.gradient_checkpointing={bool(more)}".lower()]
     exp = f"exp/two{zero}{more}"
     train(recipe, exp, *settings, processes=2)
-    two = metrics(recipe, exp)
     log = (recipe / exp / "train.log").read_text()
     count, held = map(float, re.search(r"LLM: ([\d.]+)M weights, ([\d.]+)M held", log).groups())
     assert held == pytest.approx(count / 2 if zero == 3 else count, rel=0.01)
-    assert len(two) == len(one_process)
-    for a, b in zip(one_process, two, strict=True):
-        assert a.keys() - {"grad_norm"} == b.keys() - {"grad_norm"}
-        for key in a.keys() & b.keys() & {"loss", "ctc", "valid_loss", "grad_norm"}:
-            assert a[key] == pytest.approx(b[key], rel=2e-4), (a["step"], key)
-    weights = [checkpoint.read(recipe / e / "best") for e in ("exp/one", exp)]
-    for name, value in weights[0].items():
-        torch.testing.assert_close(weights[1][name], value, atol=2e-4, rtol=2e-3, msg=name)
+    assert_same_training(one_process, recipe / exp)
 
 
 def test_without_the_launcher_it_says_how_to_start(recipe):

@@ -20,6 +20,10 @@ if [ -n "$tuning" ]; then
   [ -f "$tuning" ] || die "no list $tuning; there are: $(echo conf/tuning/*.txt)"
   tuning=$(readlink -f "$tuning")
 fi
+if [ -n "$hostfile" ]; then
+  [ -f "$hostfile" ] || die "no hostfile $hostfile: a file with a line for each machine, such as 'node1 slots=8'"
+  hostfile=$(readlink -f "$hostfile")
+fi
 
 . ./path.sh
 . ./cmd.sh
@@ -39,7 +43,7 @@ for noise in $test_noise; do
     test_sets+=" test_${noise}_$(printf '%g' "$snr")" # 5.0 is 5, as mome.bin.add_noise has it
   done
 done
-if [ "$ngpu" = auto ]; then
+if [ "$ngpu" = auto ] && [ "$cmd_backend" = local ] && [ -z "$hostfile" ]; then
   ngpu=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true)
 fi
 if [ "$ngpu" = 0 ]; then
@@ -94,6 +98,9 @@ main() {
     python -m mome.bin.count --config "$train_config" $train_args
     return
   fi
+  if in_stage 3 && [ "$cmd_backend" = slurm ] && [ "$ngpu" = auto ]; then
+    die "--cmd_backend slurm trains on other machines: give --ngpu, the GPUs of each (0: its CPU)"
+  fi
 
   if in_stage 0; then
     stage_start 0 "data directories and foundation models"
@@ -147,19 +154,13 @@ main() {
 
   if in_stage 3; then
     stage_start 3 "training"
-    local procs=$ngpu threads=1
-    if [ "$ngpu" = 0 ]; then
-      procs=$cpu_procs
-      threads=$(($(cores) / procs))
-    fi
     train_set="--train_set $feats/train"
     if [ "$(setting encoders.features)" = online ]; then
       train_set="--train_set data/train --train_mouths dump/mouths/train"
     fi
     # shellcheck disable=SC2086  # train_args and train_set are lists
-    OMP_NUM_THREADS=$((threads > 0 ? threads : 1)) deepspeed --num_gpus "$procs" \
-      --master_port "$(free_port)" --module mome.bin.train --config "$train_config" \
-      --exp_dir "$exp" $train_set --valid_set "$feats/valid" --resume $train_args
+    run_training --config "$train_config" --exp_dir "$exp" $train_set --valid_set "$feats/valid" \
+      --resume $train_args
     stage_end 3
   fi
 
@@ -192,10 +193,6 @@ main() {
 decode() {
   OMP_NUM_THREADS=$(cores) python -m mome.bin.decode "$exp" $decode_args --model "$decode_model" \
     --feats "$feats" --data data ${decode_scales:+--scales $decode_scales} "$@"
-}
-
-free_port() {
-  python -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])'
 }
 
 main

@@ -1,5 +1,17 @@
-# How the parallel jobs of stages 1 and 2 run: in processes here, or as an array of Slurm.
-# shellcheck shell=bash disable=SC2154,SC2046  # settings come from avsr.sh; options are a list
+# How the parallel jobs of stages 1 and 2 and the training run: here, on the machines of a hostfile,
+# or by Slurm. The lines of conf/slurm.conf and conf/slurm_train.conf are options of sbatch.
+# shellcheck shell=bash disable=SC2154,SC2046,SC2086  # settings come from avsr.sh; options are lists
+
+case $cmd_backend in
+  local) ;;
+  slurm)
+    [ -z "$hostfile" ] || die "--hostfile and --cmd_backend slurm exclude each other"
+    command -v sbatch > /dev/null || die "--cmd_backend slurm needs sbatch, which is not on this machine"
+    ;;
+  *) die "--cmd_backend is local or slurm, not '$cmd_backend'" ;;
+esac
+
+options_of() { grep -v '^#' "$recipe_dir/conf/$1"; }
 
 run_jobs() { # folder of logs, command that knows --num_jobs and --job i/n
   local logs=$1 command
@@ -8,12 +20,62 @@ run_jobs() { # folder of logs, command that knows --num_jobs and --job i/n
     "$@" --num_jobs "$nj"
     return
   fi
-  [ "$cmd_backend" = slurm ] || die "--cmd_backend is local or slurm, not '$cmd_backend'"
-  command -v sbatch > /dev/null || die "--cmd_backend slurm needs sbatch, which is not on this machine"
   mkdir -p "$logs"
   command=$(printf '%q ' "$@")
-  # The lines of conf/slurm.conf are options of sbatch; each task has its log.
-  sbatch --wait --array="1-$nj" --output="$logs/%a.log" $(grep -v '^#' "$recipe_dir/conf/slurm.conf") \
+  # Each task of the array has its log.
+  sbatch --wait --array="1-$nj" --output="$logs/%a.log" $(options_of slurm.conf) \
     --wrap "$command --job \$SLURM_ARRAY_TASK_ID/$nj" || die "a job failed: see $logs/*.log"
   "$@" --num_jobs "$nj" $([ "$2 $3" != "-m mome.bin.extract_features" ] || echo --merge)
+}
+
+run_training() { # options of mome.bin.train; it is started once for each GPU of each machine
+  local -x OMP_NUM_THREADS=1
+  if [ "$cmd_backend" = slurm ]; then
+    train_by_slurm "$@"
+  elif [ -n "$hostfile" ]; then
+    train_on_hosts "$@"
+  else
+    local procs=$ngpu
+    if [ "$ngpu" = 0 ]; then
+      procs=$cpu_procs
+      OMP_NUM_THREADS=$(($(cores) > procs ? $(cores) / procs : 1))
+    fi
+    deepspeed --num_gpus "$procs" --master_port "$(free_port)" $launcher_args \
+      --module mome.bin.train "$@"
+  fi
+}
+
+train_on_hosts() { # the launcher starts one of its own on each machine, by pdsh and ssh
+  local gpus=("--num_gpus=$ngpu") environment=$PWD/exp/.$tag.env
+  case $ngpu in auto | 0) gpus=() ;; esac # as many as the hostfile has slots
+  if [[ $launcher_args != *--no_ssh* && $launcher_args != *--launcher\ * ]]; then
+    command -v pdsh > /dev/null || die "--hostfile needs pdsh and ssh without a password; without" \
+      "them, start this on every machine with --launcher_args \"--no_ssh --node_rank 0 --master_addr" \
+      "<address of the first> --master_port 29500\", --node_rank 1 on the second, ..."
+  fi
+  # What their shells do not have, in a file that the launcher reads: it adds PYTHON* and NCCL*.
+  mkdir -p exp
+  install -m 600 /dev/null "$environment"
+  {
+    env | grep -E '^(PATH|LD_LIBRARY_PATH|LC_ALL|OMP_NUM_THREADS|TOKENIZERS_PARALLELISM|DS_ACCELERATOR|GLOO_[A-Z_]*|HF_HOME|HF_HUB_CACHE|HF_HUB_OFFLINE)='
+    grep -hs = ~/.deepspeed_env .deepspeed_env || true # the user's own, which it would read
+  } > "$environment"
+  DS_ENV_FILE=$environment deepspeed --hostfile "$hostfile" "${gpus[@]}" \
+    --master_port "$(free_port)" $launcher_args --module mome.bin.train "$@"
+}
+
+train_by_slurm() {
+  local procs=$ngpu gpus=("--gpus-per-node=$ngpu") output=$PWD/dump/logs/train_$tag.log
+  if [ "$ngpu" = 0 ]; then
+    procs=$cpu_procs gpus=()
+  fi
+  mkdir -p dump/logs
+  log "The log of the job is $output"
+  sbatch --wait --job-name="$tag" --output="$output" --nodes="$num_nodes" \
+    --ntasks-per-node="$procs" "${gpus[@]}" $(options_of slurm_train.conf) \
+    "$recipe_dir/utils/slurm_train.sh" "$@" || die "the training failed: see $output"
+}
+
+free_port() {
+  python -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])'
 }

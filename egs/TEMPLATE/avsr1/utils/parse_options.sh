@@ -38,7 +38,7 @@ print("".join(difflib.get_close_matches(sys.argv[1], sys.stdin.read().split(), 1
     shift
     continue
   fi
-  if [ $# -lt 2 ] || [[ $2 == --?* ]]; then
+  if [ $# -lt 2 ] || [[ $2 == --?* && $2 != *" "* ]]; then # options of another: "--a 1 --b"
     echo "$0: $1 needs a value" >&2
     exit 2
   fi
