@@ -42,6 +42,7 @@ from mome.experiment import (
     clock,
     engine_config,
     holdings,
+    learning_rate,
     leave_out_unfit,
     made_from,
     mean_of,
