@@ -154,3 +154,15 @@ def test_wrong_fields_are_refused(tmp_path):
 def test_lengths_must_fit_the_batch(small, lengths):
     with pytest.raises(ValueError, match="lengths"):
         small(torch.zeros(2, 1, 4, 88, 88), lengths)
+
+
+def test_the_large_network_has_the_tensors_of_the_public_checkpoint():
+    """535 with the two of the weight norm, 324.6M values; the converter's tests look at names."""
+    with torch.device("meta"):
+        large = AVHuBERT(AVHuBERTConfig(audio_dim=104))
+    shapes = {name: tuple(x.shape) for name, x in large.state_dict().items()}
+    assert len(shapes) == 535 - 1
+    assert shapes["encoder.pos_conv.0.weight"] == (1024, 64, 128)
+    assert shapes["post_extract_proj.weight"] == (1024, 2048)
+    assert shapes["encoder.layers.23.fc1.weight"] == (4096, 1024)
+    assert sum(p.numel() for p in large.parameters()) == 324_622_952

@@ -21,6 +21,7 @@ LLMS = {  # width, layers, heads, key-value heads, feed-forward width, tied embe
     "meta-llama/Llama-3.2-3B": (3072, 28, 24, 8, 8192, True),
     "meta-llama/Llama-3.1-8B": (4096, 32, 32, 8, 14336, False),
     "downloads/SmolLM2-135M-Instruct": (576, 30, 9, 3, 1536, True),
+    "downloads/baby-llm": (64, 2, 4, 2, 128, True),
 }
 ENCODERS = {  # width of the frames
     "openai/whisper-tiny": 384,
@@ -29,6 +30,8 @@ ENCODERS = {  # width of the frames
     "openai/whisper-medium": 1024,
     "openai/whisper-large-v3": 1280,
     "downloads/whisper-tiny.en": 384,
+    "downloads/baby-whisper": 64,
+    "downloads/baby-avhubert": 32,
     "downloads/avhubert-base": 768,
     "downloads/avhubert-large": 1024,
     "exp/video_encoder": 256,

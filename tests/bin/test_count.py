@@ -1,7 +1,9 @@
 import json
+from pathlib import Path
 
 import pytest
 
+from mome import config
 from mome.bin import count
 from mome.config import Config, EncodersConfig, ModelConfig
 
@@ -52,6 +54,15 @@ def test_the_command_prints_json(tmp_path, capsys):
     assert found["active"] == 16 * 64 * (2048 + 2048 + 2048 + 512)
     count.main(["--config", str(path), "model.lora_rank=32"])
     assert "3.408M" in capsys.readouterr().out
+
+
+CONFIGS = sorted(Path(__file__).parents[2].glob("egs/*/avsr1/conf/train_*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parts[-4]}-{p.stem}")
+def test_a_dry_run_of_every_config_counts_before_anything_is_downloaded(path):
+    found = count.count(config.load(path))
+    assert 0 < found["active"] <= found["resident"] and found["projectors"] > 0
 
 
 def test_a_model_of_unknown_shape_is_told():
