@@ -35,6 +35,8 @@ class EncodersConfig:
     random_crop: bool = True  # online: of the mouth, at a random place, not the centre
     mirror_share: float = 0.5  # online: of the clips whose video is mirrored
     mask_s: float = 0.4  # online: longest grey piece, one for each second of video; 0: none
+    video_lora_rank: int = 0  # online: LoRA on the video encoder, trained along; 0: it is frozen
+    video_lora_alpha: float = 16.0  # its output is scaled by alpha / rank
     noise: str = "babble"  # of the noisy copies, and of online features
     noise_dir: str = ""  # noise files of your own, instead of made noise
     snrs: list[float] = field(default_factory=lambda: [-5.0, 0.0, 5.0, 10.0, 15.0, 20.0])
@@ -44,6 +46,11 @@ class EncodersConfig:
         if self.store_rate < 1 or self.num_noisy_copies < 0 or self.mask_s < 0:
             raise ValueError(
                 "encoders.store_rate must be 1 or more, num_noisy_copies and mask_s 0 or more"
+            )
+        if self.video_lora_rank < 0 or (self.video_lora_rank and self.features != "online"):
+            raise ValueError(
+                f"encoders.video_lora_rank {self.video_lora_rank} trains the video encoder, which"
+                " needs encoders.features=online; 0 leaves it frozen"
             )
         if not 0 <= self.mirror_share <= 1:
             raise ValueError(f"encoders.mirror_share is a share, 0 to 1; got {self.mirror_share}")
@@ -190,6 +197,8 @@ class Config:
     decode: DecodeConfig = field(default_factory=DecodeConfig)
 
     def __post_init__(self):
+        if self.encoders.video_lora_rank and self.model.task == "asr":
+            raise ValueError("encoders.video_lora_rank needs a task with video, not asr")
         step, rates = self.encoders.store_rate, self.model.audio_rates
         if step > 1 and (self.model.compression != "average" or any(r % step for r in rates)):
             raise ValueError(

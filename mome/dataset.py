@@ -171,7 +171,10 @@ class FeatureDataset(Dataset):
         }
         for s in self.streams:
             frames = self.source.frames(s, list(zip(utterances, picks, strict=True)))
-            batch[s] = pad_sequence(frames, batch_first=True)
+            if isinstance(frames[0], Tensor):
+                batch[s] = pad_sequence(frames, batch_first=True)
+            else:
+                batch["mouths"] = frames  # for the model, which encodes them itself
             batch[f"{s}_lengths"] = torch.tensor([len(x) for x in frames])
         if "audio" in self.streams and not all(pick.audio_kept for pick in picks):
             batch["audio_kept"] = torch.tensor([pick.audio_kept for pick in picks])

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
 from mome.avhubert import AVHuBERT
+from mome.inject import beside
+from mome.lora import LoRA
 
 SAMPLE_RATE = 16000  # Hz
 FRAME = 320  # samples in a frame of Whisper
@@ -162,11 +164,21 @@ class VideoEncoder(nn.Module):
         """Grey uint8 (T_i, 96, 96) -> (T_i, D). ValueError for a clip without frames."""
         return [self.encode(x) for x in mouths]
 
+    def add_lora(self, rank: int, alpha: float) -> None:
+        """LoRA on the queries and values of every layer; the encoder itself stays frozen."""
+        device = next(self.avhubert.parameters()).device
+        for layer in self.avhubert.encoder.layers:
+            for proj in (layer.self_attn.q_proj, layer.self_attn.v_proj):
+                adapter = LoRA(proj.in_features, proj.out_features, rank, alpha)
+                beside(proj, adapter.to(device))
+
     def encode(self, mouth: np.ndarray) -> Tensor:
+        """One clip, with gradients where they are wanted."""
         if mouth.ndim != 3 or not len(mouth) or min(mouth.shape[1:]) < CROP:
             raise ValueError(f"a mouth must be (frames, 96, 96), got {mouth.shape}")
-        device = next(self.avhubert.parameters()).device
-        video_B1THW = normalise(centre_crop(mouth)).to(device)[None, None]
+        weight = next(self.avhubert.parameters())
+        device = weight.device
+        video_B1THW = normalise(centre_crop(mouth)).to(device, weight.dtype)[None, None]
         dtype = fast_dtype(device)
         with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
             return self.avhubert(video_B1THW)[0].float()

@@ -170,6 +170,11 @@ def engine_config(cfg: Config, base_path: str) -> dict:
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: train.deepspeed names a DeepSpeed JSON file")
     engine = json.loads(path.read_text())
+    if cfg.encoders.video_lora_rank and engine.get("zero_optimization", {}).get("stage") == 3:
+        raise ValueError(
+            f"{path}: ZeRO 3 cannot train the video encoder (encoders.video_lora_rank), which runs"
+            " once for each clip, thus not as often on every device: use stage 0, 1 or 2"
+        )
     ours = {
         "train_micro_batch_size_per_gpu": 1,  # nominal: batches are cut by frames
         "gradient_accumulation_steps": cfg.train.accumulation,

@@ -42,9 +42,8 @@ def inject(llm: nn.Module, position: str, make_adapter: Callable[..., nn.Module]
         for name in BLOCKS[position]:
             block = layer.get_submodule(name)
             dims = (block.in_features, block.out_features) if position == "q_v" else ()
-            block.adapter = make_adapter(*dims).to(device)
             hook = _add_beside_layer if position == "layer" else _add_beside_block
-            block.register_forward_hook(hook, with_kwargs=True)
+            beside(block, make_adapter(*dims).to(device), hook)
             count += 1
     return count
 
@@ -95,3 +94,9 @@ def _add(output, extra: Tensor):
     if isinstance(output, tuple):  # attention returns (hidden states, weights)
         return (output[0] + extra, *output[1:])
     return output + extra
+
+
+def beside(block: nn.Module, adapter: nn.Module, hook: Callable = _add_beside_block) -> None:
+    """Make `adapter` a child of `block`, whose output is from now on the sum of the two."""
+    block.adapter = adapter
+    block.register_forward_hook(hook, with_kwargs=True)

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from espnet2.train.abs_espnet_model import AbsESPnetModel
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from mome.adapters import attach, has_parts_per_scale
@@ -70,6 +71,7 @@ class MoMEModel(AbsESPnetModel):
                 width, config.projector_dim, dim, config.projector_norm, out_std
             )
         self.prompt = Prompt(dim, out_std)
+        self.video_encoder: nn.Module | None = None  # see add_video_encoder
         self.alignment: Alignment | None = None  # see add_alignment
         self.ctc_weight = 0.0
         for task in sorted({scale.task for scale in self.scales}):
@@ -100,6 +102,18 @@ class MoMEModel(AbsESPnetModel):
         embedding = self.llm.get_input_embeddings().weight
         self.alignment = Alignment(embedding, list(token_ids), self.streams).to(embedding.device)
         self.ctc_weight = weight
+
+    def add_video_encoder(self, encoder: nn.Module) -> None:
+        """Make the encoder, frozen but for its LoRA, a part of the model, to be trained along."""
+        self.video_encoder = encoder
+
+    def encode_mouths(self, batch: dict) -> dict:
+        """A batch with video frames in place of `mouths`, where it has these."""
+        if "mouths" not in batch:
+            return batch
+        frames = [self.video_encoder.encode(mouth) for mouth in batch["mouths"]]
+        rest = {name: value for name, value in batch.items() if name != "mouths"}
+        return rest | {"video": pad_sequence(frames, batch_first=True)}
 
     def train(self, mode: bool = True) -> "MoMEModel":
         """Switch the trained parts; the frozen LLM stays in eval mode."""
@@ -150,9 +164,11 @@ class MoMEModel(AbsESPnetModel):
             audio, video: (B, T, width) encoder frames, padded; only the task's streams are needed.
             audio_lengths, video_lengths: (B,) true frames.
             text, text_lengths: (B, L) token ids without EOS, padded; (B,).
+            mouths: instead of video, when the model has the encoder: (T_i, H, W) uint8 each.
             audio_kept: (B,) bool, optional; the audio of the others is zeroed.
             utterances: ids, optional, for error messages.
         """
+        batch = self.encode_mouths(batch)
         text = [ids[:n] for ids, n in zip(batch["text"], batch["text_lengths"], strict=True)]
         asked = [Scale.parse(s) for s in scales] if scales else self.scales
         stats: dict[str, Tensor] = {}
@@ -263,6 +279,7 @@ class MoMEModel(AbsESPnetModel):
 
     def ctc_loss(self, **batch) -> Tensor:
         """CTC loss of the projected tokens at the finest scale, summed over streams."""
+        batch = self.encode_mouths(batch)
         text = [ids[:n] for ids, n in zip(batch["text"], batch["text_lengths"], strict=True)]
         kept_B = torch.ones(len(text), device=batch["text"].device)
         loss = kept_B.new_zeros(())

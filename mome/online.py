@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import nn
 
 from mome import augment, datadir, encoders, video
 from mome.config import EncodersConfig
-from mome.dataset import Pick
+from mome.dataset import Archives, Pick
 from mome.mixing import Noise, waveform
 
 READERS = 8  # threads
@@ -26,11 +26,15 @@ class Online:
     """Frames of the utterances of a data directory; the interface of `mome.dataset.Archives`.
 
     Args:
-        data_dir: the training set.
+        data_dir: the set.
         mouths_dir: its mouth crops, `dump/mouths/<set>`; not read for a task without video.
         streams: "audio", "video": what the task needs.
         config: the encoders, and what is done to their input.
         device: where they run.
+        augmented: as for training; else centre crops, clean audio, no masks.
+        like: another one, whose encoders are taken.
+
+    With LoRA on the video encoder, `frames` gives the mouths themselves: the model encodes them.
 
     Raises FileNotFoundError or ValueError when a table, an encoder or a crop is missing.
     """
@@ -45,21 +49,21 @@ class Online:
         streams: list[str],
         config: EncodersConfig,
         device: str | torch.device = "cpu",
+        augmented: bool = True,
+        like: "Online | None" = None,
     ):
         self.dir, self.streams, self.config = Path(data_dir), streams, config
         self.data = datadir.read(data_dir)
         self.text = self.data.text
-        self.encoders, self.info = {}, {"features": "online", "pad_to_30s": config.pad_to_30s}
-        if "audio" in streams:
-            self.encoders["audio"] = encoders.load_audio_encoder(
-                config.audio, device, config.pad_to_30s
-            )
+        self.augmented, self.scps = augmented, {"audio": self.data.wav}
+        self.encodes_video = not config.video_lora_rank
         if "video" in streams:
-            self.encoders["video"] = encoders.load_video_encoder(config.video, device)
             if mouths_dir is None:
                 raise ValueError("online video features need the folder of the mouth crops")
-            self.mouths, _ = datadir.with_mouths(self.data, mouths_dir)
-            self.text = {u: self.text[u] for u in self.mouths}
+            self.scps["video"], _ = datadir.with_mouths(self.data, mouths_dir)
+            self.text = {u: self.text[u] for u in self.scps["video"]}
+        self.encoders = like.encoders if like else load_encoders(streams, config, device)
+        self.info = {"features": "online", "pad_to_30s": config.pad_to_30s}
         self.frame_dims = {s: encoder.dim for s, encoder in self.encoders.items()}
         for stream, encoder in self.encoders.items():
             about = {"encoder": encoder.name, "dim": encoder.dim, "sha256": encoder.sha256}
@@ -71,26 +75,61 @@ class Online:
             for s in streams
         }
 
-    def frames(self, stream: str, chosen: list[tuple[str, Pick]]) -> list[Tensor]:
-        """Encode utterances now, as their picks ask: (T_i, width) float32 each."""
+    def frames(self, stream: str, chosen: list[tuple[str, Pick]]) -> list:
+        """Encode utterances now, as their picks ask: (T_i, width) float32 tensors."""
         read = self.sound if stream == "audio" else self.mouth
         with ThreadPoolExecutor(READERS) as readers:
-            return self.encoders[stream](list(readers.map(lambda pair: read(*pair), chosen)))
+            found = list(readers.map(lambda pair: read(*pair), chosen))
+        if stream == "video" and not self.encodes_video:
+            return found
+        return self.encoders[stream](found)
 
     def sound(self, utterance: str, pick: Pick) -> np.ndarray:
         """The waveform, in noise if the pick asks for a noisy copy."""
-        speech = waveform(self.data.wav[utterance])
-        if not pick.copy:
+        speech = waveform(self.scps["audio"][utterance])
+        if not pick.copy or not self.augmented:
             return speech
         rng = np.random.default_rng((*pick.seed, STREAM["audio"]))
         return self.noise.add(speech, self.data.utt2spk[utterance], rng)[0]
 
     def mouth(self, utterance: str, pick: Pick) -> np.ndarray:
-        """The mouth, (T, 88, 88) uint8, augmented."""
+        """The mouth, (T, H, W) uint8, augmented or not."""
+        mouth = video.read_mouth(self.scps["video"][utterance])
+        if not self.augmented:
+            return mouth
         rng = np.random.default_rng((*pick.seed, STREAM["video"]))
-        mouth = video.read_mouth(self.mouths[utterance])
         if self.config.random_crop:
             mouth = augment.random_crop(mouth, encoders.CROP, rng)
         if rng.random() < self.config.mirror_share:
             mouth = augment.mirror(mouth)
         return augment.mask_time(mouth, self.config.mask_s, rng)
+
+
+def load_encoders(
+    streams: list[str], config: EncodersConfig, device: str | torch.device
+) -> dict[str, nn.Module]:
+    """The encoder of each stream, frozen but for LoRA on the video's where that is asked for."""
+    found = {}
+    if "audio" in streams:
+        found["audio"] = encoders.load_audio_encoder(config.audio, device, config.pad_to_30s)
+    if "video" in streams:
+        found["video"] = encoders.load_video_encoder(config.video, device)
+        if config.video_lora_rank:
+            found["video"].add_lora(config.video_lora_rank, config.video_lora_alpha)
+    return found
+
+
+def open_source(
+    set_dir: Path,
+    mouths_dir: Path | None,
+    streams: list[str],
+    config: EncodersConfig,
+    device: str | torch.device,
+    augmented: bool = False,
+    like: Archives | Online | None = None,
+) -> Archives | Online:
+    """Where the frames of a set come from: online for a data directory, else archives."""
+    if not (set_dir / "wav.scp").exists():
+        return Archives(set_dir, streams)
+    like = like if isinstance(like, Online) else None
+    return Online(set_dir, mouths_dir, streams, config, device, augmented, like)

@@ -44,11 +44,12 @@ def baby_llm(layers: int = 2) -> LlamaForCausalLM:
     return llm.eval()
 
 
-def baby_model(wake: bool = True, **config) -> MoMEModel:
+def baby_model(wake: bool = True, frame_dims: dict | None = None, **config) -> MoMEModel:
     """A model over a baby LLM; `wake` makes its experts do something, which fresh ones do not."""
     settings = {"llm": "baby", "projector_dim": 12, "num_routed": 5, "num_active": 2}
     cfg = ModelConfig(**{**settings, "expert_dim": 3, **config})
-    model = MoMEModel(cfg, baby_llm(), WordTokenizer(), {"audio": 8, "video": 6})
+    dims = frame_dims or {"audio": 8, "video": 6}
+    model = MoMEModel(cfg, baby_llm(), WordTokenizer(), dims)
     if wake:
         for name, parameter in model.trained().items():
             if ".adapter.up" in name or ".adapter.b_" in name:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from bin.test_extract_features import NUM_FRAMES, corpus, encoders, extract  # noqa: F401
+from conftest import baby_model
 
 from mome.config import EncodersConfig
 from mome.dataset import Archives, FeatureDataset, Pick
@@ -87,3 +88,32 @@ def test_babble_is_made_of_other_speakers_and_files_are_used_when_given(online, 
         Noise("babble", [0.0], data, noise_dir=tmp_path / "none")
     files = Noise("x", [0.0], data, noise_dir=tmp_path)  # the corpus' own sounds lie here
     assert files.add(speech, "ann", rng)[2].split("@")[0].endswith(".wav")
+
+
+def test_a_video_encoder_with_lora_is_trained_by_the_model_and_the_rest_of_it_is_not(online):
+    torch.manual_seed(0)
+    plain = online(**PLAIN)
+    data = online(**PLAIN, features="online", video_lora_rank=2)
+    encoder = data.source.encoders["video"]
+    model = baby_model(frame_dims=data.source.frame_dims, audio_rates=[4, 8], video_rates=[2])
+    model.add_video_encoder(encoder)
+    batch = model.encode_mouths(data.collate(picks(0)))
+    expected = plain.collate(picks(0))
+    torch.testing.assert_close(batch["video"], expected["video"], atol=1e-5, rtol=0)  # as it was
+    assert torch.equal(batch["video_lengths"], expected["video_lengths"])
+
+    trained = {n: p for n, p in model.trained().items() if n.startswith("video_encoder.")}
+    assert trained and all(".adapter." in name for name in trained)
+    with torch.no_grad():
+        for name, p in trained.items():
+            if name.endswith("b_POK"):
+                p.normal_()
+    batch = data.collate(picks(0))
+    batch["text"] = batch["text"].clamp(min=3, max=30)
+    loss, _, _ = model.train()(**batch)
+    loss.backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in trained.values())
+    others = [p for n, p in encoder.named_parameters() if ".adapter." not in n]
+    assert others and all(p.grad is None for p in others)
+    moved = model.encode_mouths(batch)["video"]
+    assert not torch.allclose(moved, expected["video"], atol=1e-3)

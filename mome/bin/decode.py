@@ -20,9 +20,10 @@ from mome import checkpoint, config, stamp
 from mome.bin import Parser, run
 from mome.compression import Scale, scales_of
 from mome.config import Config
-from mome.dataset import Archives, FeatureDataset, to_device
+from mome.dataset import FeatureDataset, to_device
 from mome.decoding import decode
 from mome.model import MoMEModel, load_llm
+from mome.online import load_encoders, open_source
 from mome.prompt import text_ids
 
 log = logging.getLogger(__name__)
@@ -35,6 +36,8 @@ def load_model(model_dir: Path, cfg: Config, device: str) -> tuple[MoMEModel, ob
     base = checkpoint.read_base(model_dir)
     llm, tokenizer = load_llm(cfg.model, device)
     model = MoMEModel(cfg.model, llm, tokenizer, base["frame_dims"]).to(device)
+    if cfg.encoders.video_lora_rank:
+        model.add_video_encoder(load_encoders(["video"], cfg.encoders, device)["video"])
     checkpoint.load_into(model, model_dir)
     model.to(llm.dtype)
     return model.eval(), tokenizer, base
@@ -61,7 +64,8 @@ def decode_set(
     texts: dict[str, str] = {}
     with tqdm(total=len(data), desc=f"{scale} {data.dir.name}", unit="clip", leave=False) as bar:
         for start in range(0, len(data), size):
-            batch = data.collate(longest_first[start : start + size])
+            with torch.inference_mode():
+                batch = model.encode_mouths(data.collate(longest_first[start : start + size]))
             if video == "zeroed":
                 batch["video"] = torch.zeros_like(batch["video"])
             found = decode(model, tokenizer, to_device(batch, device), scale, cfg.decode)
@@ -86,6 +90,9 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--sets", nargs="+", required=True, help="names of test sets")
     parser.add_argument("--feats", type=Path, default=Path("dump/feats"), help="features of sets")
     parser.add_argument("--data", type=Path, default=Path("data"), help="data directories of sets")
+    parser.add_argument(
+        "--mouths", type=Path, default=Path("dump/mouths"), help="used by a trained video encoder"
+    )
     parser.add_argument("--scales", nargs="*", help="such as a4_v2; all those trained by default")
     parser.add_argument("--model", default="best", help="best, average or checkpoints/step_<n>")
     parser.add_argument("--video", choices=VIDEO, default="own", help="what the model sees")
@@ -108,12 +115,16 @@ def main(argv: list[str] | None = None) -> None:
             names = ", ".join(map(str, trained))
             log.warning(f"scale {scale} was not trained (those were: {names})")
     suffix = "" if args.video == "own" else f"_{args.video}_video"
+    # A video encoder that was trained along encodes the test sets, too.
+    sets_dir, first = (args.feats, "feats.json")
+    if cfg.encoders.video_lora_rank:
+        sets_dir, first = (args.data, "wav.scp")
     todo = []
     for name in args.sets:
         inputs = {
             "model": stamp.digest(model_dir / checkpoint.FILE),
-            "features": stamp.digest(args.feats / name / "feats.json"),
-            "text": stamp.digest(args.feats / name / "text"),
+            "features": stamp.digest(sets_dir / name / first),
+            "text": stamp.digest(sets_dir / name / "text"),
             "video": args.video,
             "search": config.as_dict(cfg.decode),
         }
@@ -127,11 +138,16 @@ def main(argv: list[str] | None = None) -> None:
         return
     model, tokenizer, base = load_model(model_dir, cfg, args.device)
 
+    source = None
+
     def encode(text: str) -> list[int]:
         return text_ids(tokenizer, text)
 
     for name, scale, out_dir, inputs in todo:
-        data = FeatureDataset(Archives(args.feats / name, model.streams), encode)
+        mouths = args.mouths / name.split("_")[0]
+        how = model.streams, cfg.encoders, args.device
+        source = open_source(sets_dir / name, mouths, *how, like=source)
+        data = FeatureDataset(source, encode)
         data.check_encoders(base["features"])
         data.check_rates([scale.audio] if scale.audio else [])
         if args.video == "other":

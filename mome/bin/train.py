@@ -37,7 +37,7 @@ from mome import checkpoint, config, stamp
 from mome.analysis import text_floor
 from mome.bin import Parser, run
 from mome.config import Config, TrainConfig
-from mome.dataset import Archives, FeatureDataset, Pick, Sampler, plan, to_device
+from mome.dataset import FeatureDataset, Pick, Sampler, plan, to_device
 from mome.experiment import (
     clock,
     engine_config,
@@ -53,7 +53,7 @@ from mome.experiment import (
     total,
 )
 from mome.model import STREAMS, MoMEModel, load_llm, measured
-from mome.online import Online
+from mome.online import open_source
 from mome.prompt import text_ids
 from mome.warmup import warm_up
 
@@ -246,14 +246,10 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_argument("--config", required=True, help="YAML file, such as conf/train_nano.yaml")
     parser.add_argument("--exp_dir", type=Path, required=True, help="exp/<tag>, written here")
-    parser.add_argument(
-        "--train_set",
-        type=Path,
-        required=True,
-        help="feature directory; with encoders.features=online, data directory",
-    )
-    parser.add_argument("--train_mouths", type=Path, help="its mouth crops, for online features")
-    parser.add_argument("--valid_set", type=Path, required=True, help="feature directory")
+    for name in ("train", "valid"):
+        either = "feature directory; or data directory, to encode it while training"
+        parser.add_argument(f"--{name}_set", type=Path, required=True, help=either)
+        parser.add_argument(f"--{name}_mouths", type=Path, help="mouth crops of a data directory")
     parser.add_argument("--resume", action="store_true", help="continue from the last checkpoint")
     parser.add_argument("--local_rank", type=int, default=0, help="ignored: LOCAL_RANK has it")
     parser.add_argument("overrides", nargs="*", help="section.key=value, such as train.lr=5e-4")
@@ -304,10 +300,9 @@ def run_training(cfg: Config, args: argparse.Namespace, resuming: bool) -> None:
     torch.manual_seed(cfg.train.seed)
     engine_settings = engine_config(cfg, cfg.train.deepspeed)
     streams = STREAMS[cfg.model.task]
-    if cfg.encoders.features == "online":
-        source = Online(args.train_set, args.train_mouths, streams, cfg.encoders, device)
-    else:
-        source = Archives(args.train_set, streams)
+    how = streams, cfg.encoders, device
+    source = open_source(args.train_set, args.train_mouths, *how, augmented=True)
+    valid_source = open_source(args.valid_set, args.valid_mouths, *how, like=source)
     # Under ZeRO 3 transformers gives each device its part of every weight while it loads.
     told_transformers = HfDeepSpeedConfig(engine_settings)  # noqa: F841  # it keeps a weak link
     llm, tokenizer = load_llm(cfg.model, device)
@@ -317,7 +312,7 @@ def run_training(cfg: Config, args: argparse.Namespace, resuming: bool) -> None:
         return text_ids(tokenizer, text)
 
     data = FeatureDataset(source, encode)
-    valid = FeatureDataset(Archives(args.valid_set, streams), encode)
+    valid = FeatureDataset(valid_source, encode)
     valid.check_encoders(source.info)
     for part in (data, valid):
         part.check_rates(cfg.model.audio_rates)
@@ -325,6 +320,8 @@ def run_training(cfg: Config, args: argparse.Namespace, resuming: bool) -> None:
         leave_out_unfit(part, cfg, args.exp_dir / name, limit)
     with whole(measured(llm)):
         model = MoMEModel(cfg.model, llm, tokenizer, data.source.frame_dims).to(device)
+        if cfg.encoders.video_lora_rank:
+            model.add_video_encoder(source.encoders["video"])
         if cfg.train.warmup.num_steps or cfg.train.warmup.weight:
             ids = {i for u in data.utterances for i in data.ids[u]}
             model.add_alignment(ids, cfg.train.warmup.weight)

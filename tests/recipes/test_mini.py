@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors import safe_open
 
 RECIPE = Path(__file__).parents[2] / "egs/mini/avsr1"
 SETS = ["test", "test_babble_5", "test_babble_0", "test_babble_-5"]
@@ -118,8 +119,21 @@ def test_nano_runs_through_all_stages_and_a_second_run_redoes_nothing(tmp_path):
     # The same with the encoders in the training loop: the set's features are not read.
     shutil.rmtree(tmp_path / "dump/feats/train")
     online = "encoders.features=online train.num_steps=2 train.warmup.num_steps=2"
-    options += ["--stage", "2", "--stop_stage", "3", "--tag", "online", "--train_args", online]
-    done = run(*options, timeout=600)
+    more = ["--stage", "2", "--stop_stage", "3", "--tag", "online", "--train_args", online]
+    done = run(*options, *more, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
     assert not (tmp_path / "dump/feats/train").exists()
     assert (tmp_path / "exp/online/best/model.safetensors").exists()
+
+    # And with the video encoder trained along: no features at all.
+    shutil.rmtree(tmp_path / "dump/feats")
+    online += " encoders.video_lora_rank=2 model.task=vsr train.warmup.num_steps=0"
+    more = ["--stage", "2", "--stop_stage", "4", "--tag", "lora", "--train_args", online]
+    more += ["--test_snrs", "", "--video_checks", "test", "--decode_scales", "v2"]
+    done = run(*options, *more, timeout=600)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert not (tmp_path / "dump/feats").exists()
+    names = safe_open(tmp_path / "exp/lora/best/model.safetensors", "pt").keys()
+    assert any(name.startswith("video_encoder.") for name in names)
+    for name in ("test", "test_zeroed_video", "test_other_video"):
+        assert (tmp_path / "exp/lora/decode_v2" / name / "text").stat().st_size

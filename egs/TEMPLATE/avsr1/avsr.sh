@@ -133,11 +133,17 @@ main() {
       . "$recipe_dir/local/video_encoder.sh"
     fi
     store_rate=$(setting encoders.store_rate)
-    features=$(setting encoders.features)
-    if [ "$features" = online ]; then log "Features of the training set are made while it trains"; fi
-    for set in train valid $test_sets; do
+    stored="train valid $test_sets"
+    if [ "$(setting encoders.features)" = online ]; then
+      log "Features of the training set are made while it trains"
+      stored="valid $test_sets"
+    fi
+    if [ "$(setting encoders.video_lora_rank)" -gt 0 ]; then
+      log "The video encoder is trained along, and encodes the other sets when they are needed"
+      stored=
+    fi
+    for set in $stored; do
       noisy=
-      if [ "$set $features" = "train online" ]; then continue; fi
       if [ "$set" = train ]; then
         noisy="--num_noisy_copies $(setting encoders.num_noisy_copies) --noise_data data/train"
         noisy+=" --noise $(setting encoders.noise) --noisy_snrs $(setting encoders.snrs)"
@@ -154,13 +160,15 @@ main() {
 
   if in_stage 3; then
     stage_start 3 "training"
-    train_set="--train_set $feats/train"
-    if [ "$(setting encoders.features)" = online ]; then
-      train_set="--train_set data/train --train_mouths dump/mouths/train"
+    sets="--train_set $feats/train --valid_set $feats/valid"
+    if [ "$(setting encoders.video_lora_rank)" -gt 0 ]; then
+      sets="--train_set data/train --train_mouths dump/mouths/train"
+      sets+=" --valid_set data/valid --valid_mouths dump/mouths/valid"
+    elif [ "$(setting encoders.features)" = online ]; then
+      sets="--train_set data/train --train_mouths dump/mouths/train --valid_set $feats/valid"
     fi
-    # shellcheck disable=SC2086  # train_args and train_set are lists
-    run_training --config "$train_config" --exp_dir "$exp" $train_set --valid_set "$feats/valid" \
-      --resume $train_args
+    # shellcheck disable=SC2086  # train_args and sets are lists
+    run_training --config "$train_config" --exp_dir "$exp" $sets --resume $train_args
     stage_end 3
   fi
 
