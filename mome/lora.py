@@ -65,7 +65,7 @@ class LoRA(nn.Module):
     def forward(self, x_BNI: Tensor) -> Tensor:
         a_KI = torch.cat([self.a_PKI[p] for p in self.active])
         b_OK = torch.cat([self.b_POK[p] for p in self.active], dim=1)
-        return F.linear(F.linear(x_BNI, a_KI), b_OK) * self.factor
+        return F.linear(F.linear(x_BNI.to(a_KI.dtype), a_KI), b_OK) * self.factor
 
     def first_weights(self) -> list[nn.Parameter]:
         """Those that meet the input."""

@@ -71,7 +71,7 @@ class MoMEModel(AbsESPnetModel):
                 width, config.projector_dim, dim, config.projector_norm, out_std
             )
         self.prompt = Prompt(dim, out_std)
-        self.video_encoder: nn.Module | None = None  # see add_video_encoder
+        self.video_encoder: tuple[nn.Module, ...] = ()  # see add_video_encoder
         self.alignment: Alignment | None = None  # see add_alignment
         self.ctc_weight = 0.0
         for task in sorted({scale.task for scale in self.scales}):
@@ -104,14 +104,19 @@ class MoMEModel(AbsESPnetModel):
         self.ctc_weight = weight
 
     def add_video_encoder(self, encoder: nn.Module) -> None:
-        """Make the encoder, frozen but for its LoRA, a part of the model, to be trained along."""
-        self.video_encoder = encoder
+        """Let the model encode `mouths` itself, and train the LoRA that the encoder has.
+
+        The encoder's frozen weights are no part of the model: they keep their precision.
+        """
+        self.video_encoder = (encoder,)
+        self.video_lora = nn.ModuleList(adapters(encoder))
 
     def encode_mouths(self, batch: dict) -> dict:
         """A batch with video frames in place of `mouths`, where it has these."""
         if "mouths" not in batch:
             return batch
-        frames = [self.video_encoder.encode(mouth) for mouth in batch["mouths"]]
+        (encoder,) = self.video_encoder
+        frames = [encoder.encode(mouth) for mouth in batch["mouths"]]
         rest = {name: value for name, value in batch.items() if name != "mouths"}
         return rest | {"video": pad_sequence(frames, batch_first=True)}
 

@@ -134,6 +134,6 @@ def test_nano_runs_through_all_stages_and_a_second_run_redoes_nothing(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     assert not (tmp_path / "dump/feats").exists()
     names = safe_open(tmp_path / "exp/lora/best/model.safetensors", "pt").keys()
-    assert any(name.startswith("video_encoder.") for name in names)
+    assert any(name.startswith("video_lora.") for name in names)
     for name in ("test", "test_zeroed_video", "test_other_video"):
         assert (tmp_path / "exp/lora/decode_v2" / name / "text").stat().st_size
