@@ -104,7 +104,7 @@ main() {
 
   if in_stage 0; then
     stage_start 0 "data directories and foundation models"
-    . "$recipe_dir/local/data.sh"
+    (. "$recipe_dir/local/data.sh") # in a shell of its own: bash 5.2 complains when one fails here
     stage_end 0
   fi
 
@@ -130,7 +130,7 @@ main() {
     if [ "$(setting encoders.pad_to_30s)" = True ]; then padded=--pad_to_30s; fi
     if [ -f "$recipe_dir/local/video_encoder.sh" ]; then # a corpus without a pretrained one
       # shellcheck source=/dev/null
-      . "$recipe_dir/local/video_encoder.sh"
+      (. "$recipe_dir/local/video_encoder.sh")
     fi
     store_rate=$(setting encoders.store_rate)
     stored="train valid $test_sets"
