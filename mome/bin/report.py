@@ -3,7 +3,7 @@
 Stage 5 of a recipe. Writes RESULTS.md (date, versions, commands, error rates in ESPnet's columns)
 with figures/ beside it, and exp/<tag>/report/index.html (the same as a page, with examples), and
 prints the table of word error rates. `--beside exp` adds the other scored experiments of a folder,
-and tables that compare them: error rates, parameters, what the training took. A NOTES.md beside
+and tables that compare them: error rates, parameters, what was trained on. A NOTES.md beside
 RESULTS.md, written by hand, becomes a part of it. What was not measured is shown as `-`.
 """
 
@@ -94,8 +94,8 @@ def comparison(experiments: dict[str, Scores]) -> list[list[str]]:
 
 
 def costs(exp_dirs: list[Path]) -> list[list[str]]:
-    """Parameters in millions, and what the training took: a row per experiment."""
-    amounts = ["steps", "text tokens", "LLM tokens", "minutes"]
+    """Parameters in millions, and what was trained on: a row per experiment."""
+    amounts = ["steps", "text tokens", "LLM tokens"]
     rows = [["training", *(f"{name} M" for name in SIZES), *amounts]]
     for exp_dir in exp_dirs:
         size = read_json(exp_dir / "size.json")
@@ -104,8 +104,7 @@ def costs(exp_dirs: list[Path]) -> list[list[str]]:
         cells += [str(steps[-1]["step"]) if steps else "-"]
         for name in ("text_tokens", "llm_tokens"):
             cells.append(f"{sum(m[name] for m in steps):,}" if steps else "-")
-        seconds = stage_times(exp_dir).get("3")
-        rows.append([exp_dir.name, *cells, f"{seconds / 60:.1f}" if seconds else "-"])
+        rows.append([exp_dir.name, *cells])
     return rows
 
 

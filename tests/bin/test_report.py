@@ -114,13 +114,12 @@ def test_nothing_scored_is_an_error(tmp_path):
         report.main([str(tmp_path / "exp/x")])
 
 
-def test_what_a_training_took_stands_beside_its_size(tmp_path, two):
+def test_how_much_a_training_read_stands_beside_its_size(tmp_path, two):
     first, second = two
     (first / "size.json").write_text('{"active": 2500000, "resident": 7180000, "projectors": 1}')
-    (first / "stages.tsv").write_text("3\t90\t./run.sh\tab12\n3\t2\t./run.sh\tab12\n")
     steps = [{"step": k, "text_tokens": 600, "llm_tokens": 1000, "loss": 1.0} for k in (1, 2)]
     lines = [*steps, {"step": 2, "valid_loss": 1.0}]
     (first / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     table = report.markdown(report.costs([first, second]))
-    assert cells(table, "| one |") == ["one", "2.50", "7.18", "0.00", "2", "1,200", "2,000", "1.5"]
-    assert cells(table, "| two |") == ["two", *"-------"]
+    assert cells(table, "| one |") == ["one", "2.50", "7.18", "0.00", "2", "1,200", "2,000"]
+    assert cells(table, "| two |") == ["two", *"------"]
