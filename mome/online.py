@@ -59,7 +59,10 @@ class Online:
         self.encodes_video = not config.video_lora_rank
         if "video" in streams:
             if mouths_dir is None:
-                raise ValueError("online video features need the folder of the mouth crops")
+                raise ValueError(
+                    f"the videos of {data_dir} are to be encoded now, but its mouth crops were not"
+                    " named: give dump/mouths/<set> as --train_mouths or --valid_mouths"
+                )
             self.scps["video"], _ = datadir.with_mouths(self.data, mouths_dir)
             self.text = {u: self.text[u] for u in self.scps["video"]}
         self.encoders = like.encoders if like else load_encoders(streams, config, device)
@@ -128,8 +131,19 @@ def open_source(
     augmented: bool = False,
     like: Archives | Online | None = None,
 ) -> Archives | Online:
-    """Where the frames of a set come from: online for a data directory, else archives."""
-    if not (set_dir / "wav.scp").exists():
+    """Where the frames of a set come from: online for a data directory, else archives.
+
+    Raises ValueError when the directory is not of the kind that `config` asks for.
+    """
+    online = (set_dir / "wav.scp").exists()
+    wanted = config.features == "online" if augmented else config.video_lora_rank > 0
+    if set_dir.exists() and online != wanted:
+        kinds = {True: "data directory (data/<set>)", False: "feature directory (dump/feats/<set>)"}
+        raise ValueError(
+            f"{set_dir} is no {kinds[wanted]}, which encoders.features={config.features} with"
+            f" encoders.video_lora_rank={config.video_lora_rank} needs here"
+        )
+    if not online:
         return Archives(set_dir, streams)
     like = like if isinstance(like, Online) else None
     return Online(set_dir, mouths_dir, streams, config, device, augmented, like)

@@ -9,7 +9,7 @@ from conftest import baby_model
 from mome.config import EncodersConfig
 from mome.dataset import Archives, FeatureDataset, Pick
 from mome.mixing import Noise
-from mome.online import Online
+from mome.online import Online, open_source
 
 PLAIN = {"random_crop": False, "mirror_share": 0.0, "mask_s": 0.0}
 STREAMS = ("audio", "video")
@@ -117,3 +117,21 @@ def test_a_video_encoder_with_lora_is_trained_by_the_model_and_the_rest_of_it_is
     assert others and all(p.grad is None for p in others)
     moved = model.encode_mouths(batch)["video"]
     assert not torch.allclose(moved, expected["video"], atol=1e-3)
+
+
+def test_a_directory_of_the_wrong_kind_is_refused(corpus, encoders):  # noqa: F811
+    feats, data = extract(corpus, encoders), corpus / "data/train"
+    files = {"audio": encoders[1], "video": encoders[3]}
+    offline, online = EncodersConfig(**files), EncodersConfig(**files, features="online")
+    lora = EncodersConfig(**files, features="online", video_lora_rank=2)
+    how = corpus / "mouths", list(STREAMS)
+    for folder, config, augmented in (
+        (feats, online, True),
+        (data, offline, True),
+        (data, online, False),
+        (feats, lora, False),
+    ):
+        with pytest.raises(ValueError, match=r"is no (data|feature) directory .* needs here"):
+            open_source(folder, *how, config, "cpu", augmented)
+    assert isinstance(open_source(feats, *how, online, "cpu"), Archives)
+    assert isinstance(open_source(data, *how, online, "cpu", augmented=True), Online)
