@@ -45,6 +45,7 @@ class Archives:
 
     def __init__(self, feats_dir: str | Path, streams: list[str]):
         self.dir, self.streams = Path(feats_dir), streams
+        self.encoders: dict = {}  # none is at work
         self.text = self._table("text")
         self.scps = {s: self._scp(f"{s}.scp") for s in streams}
         self.noisy: list[dict[str, str]] = []

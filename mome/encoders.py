@@ -1,22 +1,25 @@
 """The frozen encoders (MoME §3.1): Whisper for speech, AV-HuBERT for lips, behind one call.
 
-Each takes a list of clips and returns a list of (T_i, D) float32 tensors, one after the other, so
-what comes out for a clip never depends on what else is in the list. Always in eval mode and frozen.
-Speech gives 50 frames a second, T = ceil(samples / 320); video 25, one for each picture.
+Each takes a list of clips and returns a list of (T_i, D) float32 tensors. Clips of like length run
+together, padded; what comes out for a clip does not depend on the others, but for rounding. Always
+in eval mode and frozen. Speech gives 50 frames a second, T = ceil(samples / 320); video 25, one for
+each picture.
 
 Shape key
     S  samples at 16 kHz    M  mel bands    F  mel frames, 100 a second    T  frames    D  width
+    B  clips that run together
 """
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
 from mome.avhubert import AVHuBERT
@@ -28,6 +31,7 @@ FRAME = 320  # samples in a frame of Whisper
 WINDOW = 30 * SAMPLE_RATE  # samples that Whisper hears at once
 CROP = 88  # pixels
 VIDEO_MEAN, VIDEO_STD = 0.421, 0.165  # of grey in 0..1
+AUDIO_AT_ONCE, VIDEO_AT_ONCE = 30000, 1500  # mel frames, pictures that run together, with padding
 
 
 def load_audio_encoder(
@@ -88,11 +92,24 @@ def fingerprint(encoder: nn.Module) -> str:
     return digest.hexdigest()
 
 
-class AudioEncoder(nn.Module):
-    """Waveforms -> frames; each waveform is brought to zero mean and unit variance first.
+class FrozenEncoder(nn.Module):
+    """Attributes: `dim` D, `name` as it was asked for, `sha256` of the weights."""
 
-    Attributes: `dim` D, `name` as it was asked for, `sha256` of the weights.
-    """
+    name: str
+    dim: int
+    sha256: str
+
+    def about(self) -> dict:
+        """What feats.json tells of an encoder."""
+        return {"encoder": self.name, "dim": self.dim, "sha256": self.sha256}
+
+    def train(self, mode: bool = True) -> "FrozenEncoder":
+        """Stay in eval mode, whatever a model around it is told."""
+        return super().train(False)
+
+
+class AudioEncoder(FrozenEncoder):
+    """Waveforms -> frames; each waveform is brought to zero mean and unit variance first."""
 
     def __init__(self, whisper: nn.Module, mel: WhisperFeatureExtractor, name: str, pad: bool):
         super().__init__()
@@ -102,28 +119,27 @@ class AudioEncoder(nn.Module):
         self.register_buffer("filters_MN", torch.tensor(mel.mel_filters.T, dtype=torch.float32))
         self.register_buffer("window", torch.hann_window(mel.n_fft))
         self.whisper = whisper.requires_grad_(False)
-        super().train(False)
-
-    def train(self, mode: bool = True) -> "AudioEncoder":
-        """Stay in eval mode, whatever a model around it is told."""
-        return self
+        self.train()
 
     @torch.inference_mode()
     def forward(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
         """(S_i,) float at 16 kHz, any length -> (ceil(S_i / 320), D). ValueError for none."""
-        return [self.encode(x) for x in waveforms]
+        clips = [self.windows(x) for x in waveforms]
+        found = iter(by_length(self.run, [w for windows in clips for w in windows], AUDIO_AT_ONCE))
+        return [
+            torch.cat([next(found) for _ in windows])[: -(-len(wave) // FRAME)]
+            for wave, windows in zip(waveforms, clips, strict=True)
+        ]
 
-    def encode(self, waveform: np.ndarray) -> Tensor:
+    def windows(self, waveform: np.ndarray) -> Sequence[Tensor]:
+        """The log mel spectrum of a clip, (F, M), cut at 30 s: Whisper has no more positions."""
         wave_S = torch.as_tensor(waveform, dtype=torch.float32, device=self.window.device)
         if wave_S.ndim != 1 or not len(wave_S):
             raise ValueError(f"a waveform must be (samples,), got {tuple(wave_S.shape)}")
-        T = -(-len(wave_S) // FRAME)
         wave_S = (wave_S - wave_S.mean()) / (wave_S.std(correction=0) + 1e-7)
         unit = WINDOW if self.pad_to_30s else FRAME
         mel_MF = self.log_mel(F.pad(wave_S, (0, -len(wave_S) % unit)))
-        # Past 30 s Whisper has no positions: the next window starts afresh.
-        parts = [self.run(part_MF) for part_MF in mel_MF.split(WINDOW // self.hop, dim=1)]
-        return torch.cat(parts)[:T]
+        return mel_MF.T.split(WINDOW // self.hop)
 
     def log_mel(self, wave_S: Tensor) -> Tensor:
         """(S,) -> (M, S / 160), as WhisperFeatureExtractor computes it."""
@@ -133,36 +149,44 @@ class AudioEncoder(nn.Module):
         log_MF = (self.filters_MN @ power).clamp(min=1e-10).log10()
         return (log_MF.maximum(log_MF.max() - 8.0) + 4.0) / 4.0
 
-    def run(self, mel_MF: Tensor) -> Tensor:
-        """The network, on mel frames of any length up to 30 s: (M, F) -> (F / 2, D)."""
+    def run(self, mels: Sequence[Tensor]) -> list[Tensor]:
+        """The network, on mel frames of any length up to 30 s: (F_i, M) -> (F_i / 2, D)."""
         whisper = self.whisper
-        x_BDF = F.gelu(whisper.conv1(mel_MF[None].to(whisper.conv1.weight.dtype)))
+        dtype, device = whisper.conv1.weight.dtype, mels[0].device
+        lengths = [len(mel_FM) for mel_FM in mels]
+        steps_F = torch.arange(max(lengths), device=device)
+        real_B1F = (steps_F < torch.tensor(lengths, device=device)[:, None])[:, None]
+        mel_BMF = pad_sequence(list(mels), batch_first=True).transpose(1, 2).to(dtype)
+        x_BDF = F.gelu(whisper.conv1(mel_BMF)) * real_B1F  # a convolution pads with zeros, too
         x_BTD = F.gelu(whisper.conv2(x_BDF)).transpose(1, 2)
         x_BTD = x_BTD + whisper.embed_positions.weight[: x_BTD.shape[1]]
+        mask_B1TT = None
+        if min(lengths) < max(lengths):  # added to the attention's logits
+            T = x_BTD.shape[1]
+            hidden_B11T = ~real_B1F[:, None, :, ::2]
+            mask_B1TT = torch.zeros(len(mels), 1, T, T, dtype=dtype, device=device)
+            mask_B1TT.masked_fill_(hidden_B11T, torch.finfo(dtype).min)
         for layer in whisper.layers:
-            x_BTD = layer(x_BTD, None)
+            x_BTD = layer(x_BTD, mask_B1TT)
             x_BTD = x_BTD[0] if isinstance(x_BTD, tuple) else x_BTD  # transformers before 5
-        return whisper.layer_norm(x_BTD)[0].float()
+        x_BTD = whisper.layer_norm(x_BTD).float()
+        return [x_TD[: n // 2] for x_TD, n in zip(x_BTD, lengths, strict=True)]
 
 
-class VideoEncoder(nn.Module):
-    """Mouth crops -> frames. Attributes: `dim` D, `name`, `sha256` of the weights."""
+class VideoEncoder(FrozenEncoder):
+    """Mouth crops -> frames."""
 
     def __init__(self, avhubert: AVHuBERT, name: str):
         super().__init__()
         self.name, self.dim = name, avhubert.config.dim
         self.sha256 = fingerprint(avhubert)
         self.avhubert = avhubert.requires_grad_(False)
-        super().train(False)
-
-    def train(self, mode: bool = True) -> "VideoEncoder":
-        """Stay in eval mode, whatever a model around it is told."""
-        return self
+        self.train()
 
     @torch.inference_mode()
     def forward(self, mouths: Sequence[np.ndarray]) -> list[Tensor]:
         """Grey uint8 (T_i, 96, 96) -> (T_i, D). ValueError for a clip without frames."""
-        return [self.encode(x) for x in mouths]
+        return self.encode(mouths)
 
     def add_lora(self, rank: int, alpha: float) -> None:
         """LoRA on the queries and values of every layer; the encoder itself stays frozen."""
@@ -172,16 +196,36 @@ class VideoEncoder(nn.Module):
                 adapter = LoRA(proj.in_features, proj.out_features, rank, alpha)
                 beside(proj, adapter.to(device))
 
-    def encode(self, mouth: np.ndarray) -> Tensor:
-        """One clip, with gradients where they are wanted."""
-        if mouth.ndim != 3 or not len(mouth) or min(mouth.shape[1:]) < CROP:
-            raise ValueError(f"a mouth must be (frames, 96, 96), got {mouth.shape}")
-        weight = next(self.avhubert.parameters())
-        device = weight.device
-        video_B1THW = normalise(centre_crop(mouth)).to(device, weight.dtype)[None, None]
-        dtype = fast_dtype(device)
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            return self.avhubert(video_B1THW)[0].float()
+    def encode(self, mouths: Sequence[np.ndarray]) -> list[Tensor]:
+        """As `forward`, with gradients where they are wanted."""
+        for mouth in mouths:
+            if mouth.ndim != 3 or not len(mouth) or min(mouth.shape[1:]) < CROP:
+                raise ValueError(f"a mouth must be (frames, 96, 96), got {mouth.shape}")
+        return by_length(self.run, mouths, VIDEO_AT_ONCE)
+
+    def run(self, mouths: Sequence[np.ndarray]) -> list[Tensor]:
+        """The network, on crops of any length: (T_i, H, W) -> (T_i, D)."""
+        weight, lengths = next(self.avhubert.parameters()), [len(mouth) for mouth in mouths]
+        crops = [normalise(centre_crop(mouth)) for mouth in mouths]
+        video_BTHW = pad_sequence(crops, batch_first=True).to(weight.device, weight.dtype)
+        dtype = fast_dtype(weight.device)
+        with torch.autocast(weight.device.type, dtype, enabled=dtype != torch.float32):
+            x_BTD = self.avhubert(video_BTHW[:, None], lengths).float()
+        return [x_TD[:n] for x_TD, n in zip(x_BTD, lengths, strict=True)]
+
+
+def by_length(run: Callable[[list], list[Tensor]], clips: Sequence, at_once: int) -> list[Tensor]:
+    """What `run` makes of each clip, called with clips of like length.
+
+    at_once: the most frames in a call, with padding; a clip that is longer runs alone.
+    """
+    found: dict[int, Tensor] = {}
+    order = sorted(range(len(clips)), key=lambda i: -len(clips[i]))
+    while order:
+        size = max(1, at_once // len(clips[order[0]]))
+        group, order = order[:size], order[size:]
+        found |= zip(group, run([clips[i] for i in group]), strict=True)
+    return [found[i] for i in range(len(clips))]
 
 
 def centre_crop(mouth: np.ndarray, size: int = CROP) -> np.ndarray:

@@ -116,7 +116,7 @@ class MoMEModel(AbsESPnetModel):
         if "mouths" not in batch:
             return batch
         (encoder,) = self.video_encoder
-        frames = [encoder.encode(mouth) for mouth in batch["mouths"]]
+        frames = encoder.encode(batch["mouths"])
         rest = {name: value for name, value in batch.items() if name != "mouths"}
         return rest | {"video": pad_sequence(frames, batch_first=True)}
 

@@ -32,7 +32,7 @@ class Online:
         config: the encoders, and what is done to their input.
         device: where they run.
         augmented: as for training; else centre crops, clean audio, no masks.
-        like: another one, whose encoders are taken.
+        ready: encoders that are loaded already, by stream.
 
     With LoRA on the video encoder, `frames` gives the mouths themselves: the model encodes them.
 
@@ -50,7 +50,7 @@ class Online:
         config: EncodersConfig,
         device: str | torch.device = "cpu",
         augmented: bool = True,
-        like: "Online | None" = None,
+        ready: dict[str, nn.Module] | None = None,
     ):
         self.dir, self.streams, self.config = Path(data_dir), streams, config
         self.data = datadir.read(data_dir)
@@ -65,12 +65,13 @@ class Online:
                 )
             self.scps["video"], _ = datadir.with_mouths(self.data, mouths_dir)
             self.text = {u: self.text[u] for u in self.scps["video"]}
-        self.encoders = like.encoders if like else load_encoders(streams, config, device)
+        self.encoders = dict(ready or {})
+        missing = [s for s in streams if s not in self.encoders]
+        self.encoders |= load_encoders(missing, config, device)
         self.info = {"features": "online", "pad_to_30s": config.pad_to_30s}
         self.frame_dims = {s: encoder.dim for s, encoder in self.encoders.items()}
         for stream, encoder in self.encoders.items():
-            about = {"encoder": encoder.name, "dim": encoder.dim, "sha256": encoder.sha256}
-            self.info |= {f"{stream}_{k}": v for k, v in about.items()}
+            self.info |= {f"{stream}_{k}": v for k, v in encoder.about().items()}
         self.noise = Noise(config.noise, config.snrs, self.data, noise_dir=config.noise_dir or None)
         rates = {"audio": 50, "video": 25}  # frames a second
         self.num_frames = {  # for planning; the media themselves are read when they come up
@@ -129,9 +130,11 @@ def open_source(
     config: EncodersConfig,
     device: str | torch.device,
     augmented: bool = False,
-    like: Archives | Online | None = None,
+    ready: dict[str, nn.Module] | None = None,
 ) -> Archives | Online:
     """Where the frames of a set come from: online for a data directory, else archives.
+
+    `ready` are encoders that are loaded already, such as another source's.
 
     Raises ValueError when the directory is not of the kind that `config` asks for.
     """
@@ -145,5 +148,4 @@ def open_source(
         )
     if not online:
         return Archives(set_dir, streams)
-    like = like if isinstance(like, Online) else None
-    return Online(set_dir, mouths_dir, streams, config, device, augmented, like)
+    return Online(set_dir, mouths_dir, streams, config, device, augmented, ready)

@@ -54,11 +54,26 @@ def test_there_is_a_frame_for_every_20_ms_begun(audio_encoder, num_samples):
     assert frames.dtype == torch.float32 and frames.isfinite().all()
 
 
-def test_frames_of_a_clip_do_not_depend_on_its_neighbours(audio_encoder):
-    clips = [speech(n, seed=n) for n in (8000, 16123, 5000)]
-    together = audio_encoder(clips)
+@pytest.mark.parametrize("padded", [False, True])
+def test_clips_that_run_together_do_not_know_of_each_other(whisper_dir, padded, monkeypatch):
+    monkeypatch.setattr("mome.encoders.fast_dtype", lambda device: torch.float32)
+    encoder = load_audio_encoder(whisper_dir, pad_to_30s=padded)
+    clips = [speech(n, seed=n) for n in (8000, 16123, 5000, 321, 31 * 16000)]
+    sizes, run = [], encoder.run
+    monkeypatch.setattr(encoder, "run", lambda mels: (sizes.append(len(mels)), run(mels))[1])
+    together = encoder(clips)
+    assert sizes == [6]  # the last clip is two windows
     for clip, frames in zip(clips, together, strict=True):
-        assert torch.equal(audio_encoder([clip])[0], frames)
+        torch.testing.assert_close(encoder([clip])[0], frames, atol=1e-5, rtol=1e-4)
+
+
+def test_no_more_run_together_than_fit(video_dir, monkeypatch):
+    encoder = load_video_encoder(video_dir)
+    monkeypatch.setattr("mome.encoders.VIDEO_AT_ONCE", 8)
+    shapes, network = [], encoder.avhubert
+    network.register_forward_pre_hook(lambda _, args: shapes.append(tuple(args[0].shape[:3])))
+    encoder([np.zeros((n, 96, 96), np.uint8) for n in (4, 9, 1, 3, 2)])
+    assert shapes == [(1, 1, 9), (2, 1, 4), (2, 1, 2)]
 
 
 def test_frames_do_not_depend_on_gain_nor_offset(audio_encoder):
@@ -98,7 +113,7 @@ def test_a_video_frame_for_every_picture_alone_or_among_others(video_dir):
     together = encoder(mouths)
     assert [tuple(x.shape) for x in together] == [(1, 16), (7, 16), (4, 16)]
     for mouth, frames in zip(mouths, together, strict=True):
-        assert torch.equal(encoder([mouth])[0], frames)
+        torch.testing.assert_close(encoder([mouth])[0], frames, atol=1e-5, rtol=1e-4)
 
 
 def test_the_same_weights_have_the_same_fingerprint_and_others_do_not(whisper_dir, video_dir):

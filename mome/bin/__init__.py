@@ -3,6 +3,7 @@
 import argparse
 import difflib
 import logging
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -56,6 +57,31 @@ def job_of(text: str) -> tuple[int, int]:
     if not (index.isdigit() and total.isdigit() and 1 <= int(index) <= int(total)):
         raise argparse.ArgumentTypeError(f"'{text}' is not i/n with 1 <= i <= n")
     return int(index), int(total)
+
+
+def start_jobs(verb: str, argv: list[str] | None, total: int, what: str) -> None:
+    """Run a command `total` times at once, with `--job 1/total` to `--job total/total`.
+
+    `argv` is as `main` got it. ValueError, which names `what` it was for, when one fails.
+    """
+    command = [sys.executable, "-m", f"mome.bin.{verb}", *(sys.argv[1:] if argv is None else argv)]
+    jobs = [subprocess.Popen([*command, "--job", f"{i + 1}/{total}"]) for i in range(total)]
+    try:
+        failed = [i + 1 for i, process in enumerate(jobs) if process.wait()]
+    finally:
+        for process in jobs:
+            process.terminate()
+    if failed:
+        raise ValueError(f"job {failed[0]}/{total} for {what} failed: its error is above")
+
+
+def device_of(job: tuple[int, int] | None) -> str:
+    """A GPU when there is one; jobs of one machine take its GPUs in turn."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return "cpu"
+    return f"cuda:{(job[0] - 1) % torch.cuda.device_count()}" if job else "cuda"
 
 
 def run(main: Callable[[], None]) -> None:

@@ -4,6 +4,9 @@ Stage 4 of a recipe. Loads the model once and writes exp/<tag>/decode_<scale>/<s
 scale and test set, as Kaldi text sorted by utterance. Two checks tell whether the video is used:
 `--video zeroed` and `--video other` (that of another utterance) decode the same test set with the
 video taken away, into the sets <set>_zeroed_video and <set>_other_video.
+
+What is to be decoded is dealt out to --num_jobs processes, a set at a scale after the other; each
+takes a GPU in turn. On a cluster, run `--job 1/8` ... `--job 8/8` anywhere.
 """
 
 import argparse
@@ -17,7 +20,7 @@ from espnet2.fileio.datadir_writer import DatadirWriter
 from tqdm import tqdm
 
 from mome import checkpoint, config, stamp
-from mome.bin import Parser, run
+from mome.bin import Parser, device_of, job_of, run, start_jobs
 from mome.compression import Scale, scales_of
 from mome.config import Config
 from mome.dataset import FeatureDataset, to_device
@@ -96,9 +99,14 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--scales", nargs="*", help="such as a4_v2; all those trained by default")
     parser.add_argument("--model", default="best", help="best, average or checkpoints/step_<n>")
     parser.add_argument("--video", choices=VIDEO, default="own", help="what the model sees")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--device", help="cpu, cuda, ...; default: a GPU when there is one")
+    parser.add_argument("--num_jobs", type=int, default=1, help="processes")
+    parser.add_argument("--job", type=job_of, help="only this one, as i/n")
     parser.add_argument("overrides", nargs="*", help="such as decode.num_beams=15")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.num_jobs < 1:
+        parser.error("--num_jobs must be 1 or more")
+    return args
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -116,37 +124,41 @@ def main(argv: list[str] | None = None) -> None:
             log.warning(f"scale {scale} was not trained (those were: {names})")
     suffix = "" if args.video == "own" else f"_{args.video}_video"
     # A video encoder that was trained along encodes the test sets, too.
-    sets_dir, first = (args.feats, "feats.json")
+    sets_dir, table = (args.feats, "feats.json")
     if cfg.encoders.video_lora_rank:
-        sets_dir, first = (args.data, "wav.scp")
-    todo = []
-    for name in args.sets:
+        sets_dir, table = (args.data, "wav.scp")
+    weights, todo = stamp.digest(model_dir / checkpoint.FILE), []
+    first, step = args.job or (1, 1)
+    for scale, name in [(s, n) for s in scales for n in args.sets][first - 1 :: step]:
         inputs = {
-            "model": stamp.digest(model_dir / checkpoint.FILE),
-            "features": stamp.digest(sets_dir / name / first),
+            "model": weights,
+            "features": stamp.digest(sets_dir / name / table),
             "text": stamp.digest(sets_dir / name / "text"),
             "video": args.video,
             "search": config.as_dict(cfg.decode),
         }
-        for scale in scales:
-            out_dir = args.exp_dir / f"decode_{scale}" / f"{name}{suffix}"
-            if stamp.fresh(out_dir, inputs) and (out_dir / "text").exists():
-                log.info(f"{out_dir} is up to date")
-            else:
-                todo.append((name, scale, out_dir, inputs))
+        out_dir = args.exp_dir / f"decode_{scale}" / f"{name}{suffix}"
+        if stamp.fresh(out_dir, inputs) and (out_dir / "text").exists():
+            log.info(f"{out_dir} is up to date")
+        else:
+            todo.append((name, scale, out_dir, inputs))
     if not todo:
         return
-    model, tokenizer, base = load_model(model_dir, cfg, args.device)
-
-    source = None
+    if not args.job and min(args.num_jobs, len(todo)) > 1:
+        start_jobs("decode", argv, min(args.num_jobs, len(todo)), str(args.exp_dir))
+        return
+    device = args.device or device_of(args.job)
+    model, tokenizer, base = load_model(model_dir, cfg, device)
+    encoders = dict(zip(["video"], model.video_encoder, strict=False))  # when it was trained along
 
     def encode(text: str) -> list[int]:
         return text_ids(tokenizer, text)
 
     for name, scale, out_dir, inputs in todo:
         mouths = args.mouths / name.split("_")[0]
-        how = model.streams, cfg.encoders, args.device
-        source = open_source(sets_dir / name, mouths, *how, like=source)
+        how = model.streams, cfg.encoders, device
+        source = open_source(sets_dir / name, mouths, *how, ready=encoders)
+        encoders = source.encoders
         data = FeatureDataset(source, encode)
         data.check_encoders(base["features"])
         data.check_rates([scale.audio] if scale.audio else [])

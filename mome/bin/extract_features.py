@@ -15,8 +15,6 @@ import argparse
 import json
 import logging
 import shutil
-import subprocess
-import sys
 import time
 import zlib
 from collections.abc import Iterator
@@ -25,7 +23,7 @@ from pathlib import Path
 import numpy as np
 
 from mome import stamp
-from mome.bin import Parser, job_of, run
+from mome.bin import Parser, device_of, job_of, run, start_jobs
 
 FORMAT = 1
 FRAME = 320  # samples in an audio frame
@@ -48,7 +46,10 @@ def main(argv: list[str] | None = None) -> None:
     if not args.merge:
         check_disk(args)
         remove_other_jobs(args.feats_dir, args.num_jobs)
-        start_jobs(args, sys.argv[1:] if argv is None else argv, inputs)
+        if args.num_jobs == 1:
+            extract(args, 1, 1, inputs)
+        else:
+            start_jobs("extract_features", argv, args.num_jobs, str(args.feats_dir))
     seconds = merge(args, inputs)
     took = time.monotonic() - start
     log.info(
@@ -164,23 +165,6 @@ def remove_other_jobs(feats_dir: Path, total: int) -> None:
             shutil.rmtree(folder)
 
 
-def start_jobs(args: argparse.Namespace, argv: list[str], inputs: dict) -> None:
-    """Run all jobs, each in a process of its own when there are several."""
-    total = args.num_jobs
-    if total == 1:
-        extract(args, 1, 1, inputs)
-        return
-    command = [sys.executable, "-m", "mome.bin.extract_features", *argv]
-    jobs = [subprocess.Popen([*command, "--job", f"{i + 1}/{total}"]) for i in range(total)]
-    try:
-        failed = [i + 1 for i, process in enumerate(jobs) if process.wait()]
-    finally:
-        for process in jobs:
-            process.terminate()
-    if failed:
-        raise ValueError(f"job {failed[0]}/{total} for {args.feats_dir} failed: its error is above")
-
-
 def extract(args: argparse.Namespace, index: int, total: int, inputs: dict) -> None:
     """Encode every `total`-th utterance, from number `index` on, into the folder of this job."""
     folder = job_dir(args.feats_dir, index, total)
@@ -201,9 +185,7 @@ def extract(args: argparse.Namespace, index: int, total: int, inputs: dict) -> N
     if args.mouths_dir:
         paths, skipped = datadir.with_mouths(data, args.mouths_dir)
     utterances = list(paths)[index - 1 :: total]
-    device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
-    if device == "cuda":
-        device = f"cuda:{(index - 1) % torch.cuda.device_count()}"
+    device = args.device or device_of((index, total))
 
     def encode(encoder, what: str, clips: Iterator) -> Iterator[tuple[str, np.ndarray]]:
         bar = dict(desc=f"{args.feats_dir.name} {what} {index}/{total}", position=index - 1)
@@ -216,7 +198,7 @@ def extract(args: argparse.Namespace, index: int, total: int, inputs: dict) -> N
         info["store_rate"] = args.store_rate
     if args.video_encoder:
         encoder = encoders.load_video_encoder(args.video_encoder, device)
-        info |= {f"video_{k}": v for k, v in about(encoder).items()}
+        info |= {f"video_{k}": v for k, v in encoder.about().items()}
 
         def mouths() -> Iterator[tuple[str, np.ndarray]]:
             for utterance in utterances:
@@ -230,7 +212,7 @@ def extract(args: argparse.Namespace, index: int, total: int, inputs: dict) -> N
     kept = [u for u in utterances if u not in apart]
     if args.audio_encoder:
         encoder = encoders.load_audio_encoder(args.audio_encoder, device, args.pad_to_30s)
-        info |= {f"audio_{k}": v for k, v in about(encoder).items()}
+        info |= {f"audio_{k}": v for k, v in encoder.about().items()}
         clean = ((u, waveform(data.wav[u])) for u in kept)
         lengths = counts["audio"] = {}
         found = averaged(encode(encoder, "audio", clean), args.store_rate, lengths)
@@ -263,11 +245,6 @@ def progress(clips: Iterator, total: int, **bar) -> Iterator:
     from tqdm import tqdm
 
     return tqdm(clips, total=total, unit="clip", leave=False, disable=None, **bar)
-
-
-def about(encoder) -> dict:
-    """What feats.json tells of an encoder."""
-    return {"encoder": encoder.name, "dim": encoder.dim, "sha256": encoder.sha256}
 
 
 def lengths_differ(wav_path: str, num_pictures: int) -> str | None:

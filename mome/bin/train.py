@@ -302,7 +302,7 @@ def run_training(cfg: Config, args: argparse.Namespace, resuming: bool) -> None:
     streams = STREAMS[cfg.model.task]
     how = streams, cfg.encoders, device
     source = open_source(args.train_set, args.train_mouths, *how, augmented=True)
-    valid_source = open_source(args.valid_set, args.valid_mouths, *how, like=source)
+    valid_source = open_source(args.valid_set, args.valid_mouths, *how, ready=source.encoders)
     # Under ZeRO 3 transformers gives each device its part of every weight while it loads.
     told_transformers = HfDeepSpeedConfig(engine_settings)  # noqa: F841  # it keeps a weak link
     llm, tokenizer = load_llm(cfg.model, device)

@@ -59,19 +59,25 @@ def test_it_runs_through_all_stages_on_a_corpus_that_lies_alike(
     logs = list((tmp_path / "work/dump/logs").rglob("2.log"))
     assert len(logs) == (3 + 5 if backend == "slurm" else 0)  # crops of 3 sets, features of 5
     assert (tmp_path / "work/dump/logs/train_train_nano.log").exists() == (backend == "slurm")
+    decoding = tmp_path / "work/dump/logs/decode_train_nano/own/1.log"
+    assert decoding.exists() == (backend == "slurm")
 
 
 @pytest.fixture
 def commands(tmp_path):
-    """Runs stages 1 and 2 of LRS3 without doing anything; returns the commands they would run."""
-    python = tmp_path / "bin/python"
-    python.parent.mkdir()
-    python.write_text(f'#!/bin/sh\necho "$*" >> "{tmp_path}/commands"\n')
-    python.chmod(0o755)
+    """Runs stages of LRS3 without doing anything; returns the commands they would run."""
+    bin_dir = tmp_path / "bin"
+    bin_dir.mkdir()
+    (bin_dir / "python").write_text(f'#!/bin/sh\necho "$*" >> "{tmp_path}/commands"\n')
+    (bin_dir / "sbatch").write_text(f'#!/bin/sh\necho "sbatch $*" >> "{tmp_path}/commands"\n')
+    (bin_dir / "nvidia-smi").write_text("#!/bin/sh\necho GPU 0: H200\necho GPU 1: H200\n")
+    for program in bin_dir.iterdir():
+        program.chmod(0o755)
 
-    def commands(*options: str) -> list[str]:
-        options += ("--stage", "1", "--stop-stage", "2", "--work_dir", str(tmp_path / "work"))
-        done = run("lrs3", *options, programs=python.parent, timeout=60)
+    def commands(*options: str, stages: tuple[int, int] = (1, 2)) -> list[str]:
+        options += ("--stage", str(stages[0]), "--stop-stage", str(stages[1]))
+        options += ("--work_dir", str(tmp_path / "work"))
+        done = run("lrs3", *options, programs=bin_dir, timeout=60)
         assert done.returncode == 0, done.stderr
         return (tmp_path / "commands").read_text().splitlines()
 
@@ -102,6 +108,32 @@ def test_sets_are_named_as_add_noise_names_them(commands):
 def test_without_test_noise_there_is_the_clean_set_alone(commands):
     lines = commands("--test_noise", "")
     assert noisy_sets(lines) == [] and not [x for x in lines if "add_noise" in x]
+
+
+@pytest.mark.parametrize("given, jobs", [((), 2), (("--ngpu", "1"), 1), (("--ngpu", "8"), 2)])
+def test_every_gpu_of_this_machine_decodes(commands, given, jobs):
+    lines = commands("--test_snrs", "0", *given, stages=(4, 4))
+    (line,) = [line for line in lines if "mome.bin.decode" in line]
+    assert "--sets test test_babble_0 --video own" in line and line.endswith(f"--num_jobs {jobs}")
+
+
+def test_slurm_gives_a_gpu_to_each_job_that_encodes_or_decodes(commands):
+    slurm = ("--cmd_backend", "slurm", "--num_nodes", "2", "--ngpu", "4", "--nj", "6")
+    lines = commands(*slurm, "--test_snrs", "", "--video_checks", "test", stages=(1, 2))
+    jobs = [line for line in lines if line.startswith("sbatch")]
+    assert [" --gpus=1 " in job for job in jobs] == ["crop_mouths" not in job for job in jobs]
+    assert len(jobs) == 3 + 3 and all(" --array=1-6 " in job for job in jobs)
+    lines = commands(*slurm, "--test_snrs", "", "--video_checks", "test", stages=(4, 4))
+    jobs = [x for x in lines if x.startswith("sbatch") and "mome.bin.decode" in x]
+    assert len(jobs) == 3 and all(" --array=1-8 " in job and " --gpus=1 " in job for job in jobs)
+    for job, video in zip(jobs, ("own", "zeroed", "other"), strict=True):
+        assert f"--sets test --video {video}  --job $SLURM_ARRAY_TASK_ID/8" in job
+        assert f"decode_train_mome_layer/{video}/%a.log" in job
+
+
+def test_slurm_without_the_number_of_gpus_is_refused(commands, tmp_path):
+    done = run("lrs3", "--cmd_backend", "slurm", "--stage", "4", programs=tmp_path / "bin")
+    assert done.returncode == 2 and "give --ngpu, the GPUs of each (0: its CPU)" in done.stderr
 
 
 def test_an_snr_that_is_no_number_is_told(tmp_path):

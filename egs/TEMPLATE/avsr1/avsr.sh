@@ -43,8 +43,9 @@ for noise in $test_noise; do
     test_sets+=" test_${noise}_$(printf '%g' "$snr")" # 5.0 is 5, as mome.bin.add_noise has it
   done
 done
+num_gpus() { nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true; }
 if [ "$ngpu" = auto ] && [ "$cmd_backend" = local ] && [ -z "$hostfile" ]; then
-  ngpu=$(nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true)
+  ngpu=$(num_gpus)
 fi
 if [ "$ngpu" = 0 ]; then
   export DS_ACCELERATOR=cpu # DeepSpeed would look for a GPU, and say so
@@ -98,8 +99,8 @@ main() {
     python -m mome.bin.count --config "$train_config" $train_args
     return
   fi
-  if in_stage 3 && [ "$cmd_backend" = slurm ] && [ "$ngpu" = auto ]; then
-    die "--cmd_backend slurm trains on other machines: give --ngpu, the GPUs of each (0: its CPU)"
+  if [ "$cmd_backend" = slurm ] && [ "$ngpu" = auto ] && { in_stage 2 || in_stage 3 || in_stage 4; }; then
+    die "--cmd_backend slurm encodes, trains and decodes on other machines: give --ngpu, the GPUs of each (0: its CPU)"
   fi
 
   if in_stage 0; then
@@ -111,7 +112,7 @@ main() {
   if in_stage 1; then
     stage_start 1 "mouth crops and noisy test sets"
     for set in train valid test; do
-      run_jobs "dump/logs/mouths_$set" python -m mome.bin.crop_mouths "data/$set" \
+      run_jobs "dump/logs/mouths_$set" "$nj" slurm.conf python -m mome.bin.crop_mouths "data/$set" \
         "dump/mouths/$set" --landmarks "$landmarks"
     done
     if [ "$test_sets" != test ]; then
@@ -151,8 +152,8 @@ main() {
         noisy+=${noise_files:+" --noise_dir $noise_files"}
       fi
       # shellcheck disable=SC2086  # noisy is a list
-      run_jobs "dump/logs/feats_$set" python -m mome.bin.extract_features "data/$set" \
-        "dump/mouths/${set%%_*}" "$feats/$set" --audio_encoder "$audio_encoder" \
+      run_jobs "dump/logs/feats_$set" "$nj" "$(gpu_options)" python -m mome.bin.extract_features \
+        "data/$set" "dump/mouths/${set%%_*}" "$feats/$set" --audio_encoder "$audio_encoder" \
         --video_encoder "$video_encoder" --store_rate "$store_rate" $padded $noisy
     done
     stage_end 2
@@ -178,10 +179,10 @@ main() {
       python -m mome.bin.average "$exp"
     fi
     # shellcheck disable=SC2086  # lists
-    decode --sets $test_sets
-    for set in $video_checks; do
-      decode --sets "$set" --video zeroed
-      decode --sets "$set" --video other
+    decode own $test_sets
+    for video in ${video_checks:+zeroed other}; do
+      # shellcheck disable=SC2086
+      decode "$video" $video_checks
     done
     stage_end 4
   fi
@@ -197,10 +198,16 @@ main() {
   fi
 }
 
-# shellcheck disable=SC2086  # lists
-decode() {
-  OMP_NUM_THREADS=$(cores) python -m mome.bin.decode "$exp" $decode_args --model "$decode_model" \
-    --feats "$feats" --data data ${decode_scales:+--scales $decode_scales} "$@"
+# shellcheck disable=SC2086,SC2046  # lists
+decode() { # what the model sees, test sets
+  local video=$1 devices
+  local -x OMP_NUM_THREADS
+  shift
+  devices=$(num_devices)
+  OMP_NUM_THREADS=$(($(cores) > devices ? $(cores) / devices : 1))
+  run_jobs "dump/logs/decode_$tag/$video" "$devices" "$(gpu_options)" python -m mome.bin.decode "$exp" \
+    $decode_args --model "$decode_model" --feats "$feats" --data data \
+    ${decode_scales:+--scales $decode_scales} --sets "$@" --video "$video"
 }
 
 main

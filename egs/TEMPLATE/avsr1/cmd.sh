@@ -1,5 +1,5 @@
-# How the parallel jobs of stages 1 and 2 and the training run: here, on the machines of a hostfile,
-# or by Slurm. The lines of conf/slurm.conf and conf/slurm_train.conf are options of sbatch.
+# How the parallel jobs of stages 1, 2 and 4 and the training run: here, on the machines of a
+# hostfile, or by Slurm. The lines of conf/slurm*.conf are options of sbatch.
 # shellcheck shell=bash disable=SC2154,SC2046,SC2086  # settings come from avsr.sh; options are lists
 
 case $cmd_backend in
@@ -13,19 +13,34 @@ esac
 
 options_of() { grep -v '^#' "$recipe_dir/conf/$1"; }
 
-run_jobs() { # folder of logs, command that knows --num_jobs and --job i/n
-  local logs=$1 command
-  shift
+run_jobs() { # folder of logs, jobs, file of options, command that knows --num_jobs and --job i/n
+  local logs=$1 jobs=$2 options=$3 command
+  shift 3
   if [ "$cmd_backend" = local ]; then
-    "$@" --num_jobs "$nj"
+    "$@" --num_jobs "$jobs"
     return
   fi
   mkdir -p "$logs"
-  command=$(printf '%q ' "$@")
+  # A task knows its cores and its number only there.
+  command="OMP_NUM_THREADS=\${SLURM_CPUS_PER_TASK:-1} $(printf '%q ' "$@")"
   # Each task of the array has its log.
-  sbatch --wait --array="1-$nj" --output="$logs/%a.log" $(options_of slurm.conf) \
-    --wrap "$command --job \$SLURM_ARRAY_TASK_ID/$nj" || die "a job failed: see $logs/*.log"
-  "$@" --num_jobs "$nj" $([ "$2 $3" != "-m mome.bin.extract_features" ] || echo --merge)
+  sbatch --wait --array="1-$jobs" --output="$logs/%a.log" $(options_of "$options") \
+    --wrap "$command --job \$SLURM_ARRAY_TASK_ID/$jobs" || die "a job failed: see $logs/*.log"
+  "$@" --num_jobs "$jobs" $([ "$2 $3" != "-m mome.bin.extract_features" ] || echo --merge)
+}
+
+# Encoding and decoding: a task has a GPU, unless there are none.
+gpu_options() { if [ "$ngpu" = 0 ]; then echo slurm.conf; else echo slurm_gpu.conf; fi; }
+
+num_devices() { # that decode: GPUs of this machine, or as many as train by Slurm; at least 1
+  local found asked=$ngpu
+  if [ "$cmd_backend" = slurm ]; then
+    found=$((num_nodes * ngpu))
+  else
+    found=$(num_gpus)
+    if [ "$asked" != auto ] && [ "$asked" -lt "$found" ]; then found=$asked; fi
+  fi
+  echo $((found > 0 ? found : 1))
 }
 
 run_training() { # options of mome.bin.train; it is started once for each GPU of each machine

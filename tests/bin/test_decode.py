@@ -1,0 +1,88 @@
+"""Decoding in several jobs: the same texts as in one, each pair of a set and a scale once."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import baby_recipe
+
+from mome import checkpoint, config
+from mome.bin import decode
+from mome.model import MoMEModel, load_llm
+
+SETS = ["train", "valid"]
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory) -> Path:
+    """Features of two sets, and a model in exp/fresh that nobody has trained."""
+    root = baby_recipe(tmp_path_factory.mktemp("recipe"))
+    (root / "data").symlink_to("dump/feats")
+    here = Path.cwd()
+    os.chdir(root)
+    try:
+        cfg = config.load("train.yaml", [])
+        llm, tokenizer = load_llm(cfg.model, "cpu")
+        torch.nn.init.zeros_(llm.lm_head.weight[tokenizer.eos_token_id])
+        torch.manual_seed(0)
+        dims = {"audio": 6, "video": 5}
+        model = MoMEModel(cfg.model, llm, tokenizer, dims)
+        base = {"llm_fingerprint": checkpoint.fingerprint(llm), "frame_dims": dims}
+        base["features"] = {"audio_encoder": "random"}
+        llm.save_pretrained(cfg.model.llm)
+        checkpoint.save("exp/fresh/best", model.trained(), cfg, base)
+        config.save(cfg, "exp/fresh/config.yaml")
+    finally:
+        os.chdir(here)
+    return root
+
+
+def run(recipe, exp: str, *options: str) -> dict[str, str]:
+    """The text of each decoded set at each scale."""
+    if not (recipe / exp).exists():
+        (recipe / exp).mkdir()
+        for name in ("best", "config.yaml"):
+            (recipe / exp / name).symlink_to(recipe / "exp/fresh" / name)
+    decode.main([exp, "decode.tokens_per_second=2", "--sets", *SETS, *options])
+    return {
+        str(path.relative_to(recipe / exp)): path.read_text()
+        for path in sorted((recipe / exp).glob("decode_*/*/text"))
+    }
+
+
+def test_several_processes_find_what_one_finds(recipe, monkeypatch):
+    monkeypatch.chdir(recipe)
+    one = run(recipe, "exp/one")
+    assert len(one) == 4 * len(SETS)
+    assert run(recipe, "exp/two", "--num_jobs", "2") == one
+    texts = one["decode_a4_v2/train/text"].splitlines()
+    assert len(texts) == 20 and len({line.split(" ", 1)[1] for line in texts}) > 1
+
+
+def test_jobs_share_the_work_and_leave_nothing_for_another(recipe, monkeypatch):
+    monkeypatch.chdir(recipe)
+    found = [set(run(recipe, f"exp/job{i}", "--job", f"{i}/3")) for i in (1, 2, 3)]
+    assert [len(f) for f in found] == [3, 3, 2] and len(set.union(*found)) == 8
+    run(recipe, "exp/job1", "--job", "2/3")
+    run(recipe, "exp/job1", "--job", "3/3")
+    calls = []
+    monkeypatch.setattr(decode, "load_model", lambda *_: calls.append(1))
+    run(recipe, "exp/job1", "--num_jobs", "3")
+    assert not calls
+
+
+def test_a_job_that_fails_is_told(recipe, monkeypatch, capfd):
+    monkeypatch.chdir(recipe)
+    (recipe / "exp/broken").mkdir()
+    base = json.loads((recipe / "exp/fresh/best/base.json").read_text())
+    (recipe / "exp/broken/best").mkdir()
+    for name in ("model.safetensors", "config.yaml"):
+        (recipe / "exp/broken/best" / name).symlink_to(recipe / "exp/fresh/best" / name)
+    (recipe / "exp/broken/config.yaml").symlink_to(recipe / "exp/fresh/config.yaml")
+    base["llm_fingerprint"] = "another"
+    (recipe / "exp/broken/best/base.json").write_text(json.dumps(base))
+    with pytest.raises(ValueError, match="job 1/2 for exp/broken failed: its error is above"):
+        run(recipe, "exp/broken", "--num_jobs", "2")
+    assert "was trained on another LLM" in capfd.readouterr().err
