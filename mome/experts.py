@@ -106,7 +106,8 @@ class MoME(nn.Module):
             gate_BNE = F.pad(gate_BNE, (0, self.num_shared), value=1.0)
         hidden_BNEH = F.gelu(self.down(x_BND)).unflatten(-1, (-1, self.expert_dim))
         hidden = (hidden_BNEH * gate_BNE[..., None]).flatten(start_dim=-2)
-        return hidden @ self.up + gate_BNE @ self.up_bias
+        out = torch.addmm((gate_BNE @ self.up_bias).flatten(0, 1), hidden.flatten(0, 1), self.up)
+        return out.view_as(x_BND)
 
     def _keep_top(self, probs_BNR: Tensor) -> Tensor:
         top_BNK, chosen_BNK = probs_BNR.topk(self.num_active, dim=-1)

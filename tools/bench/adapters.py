@@ -4,7 +4,8 @@
 Times a stack of layers of the shape of Llama-3.2-1B, alone and with each adapter, in one process
 and in turns, so that whatever else the machine does falls on all of them; prints medians of the
 ratios to the frozen stack. `loop` is the usual form of MoME: one expert after the other, on the
-tokens that were sent to it.
+tokens that were sent to it. Then times the two forms by themselves, one against the other, which is
+sharper than the difference of two stacks; `--profile` prints the operators of the dense form.
 """
 
 import argparse
@@ -42,7 +43,7 @@ class Loop(MoME):
                     F.linear(x_ND[chosen], self.down.weight[rows], self.down.bias[rows])
                 )
                 y_ND = hidden @ self.up[rows] + self.up_bias[e]
-                out_ND = out_ND.index_add(0, chosen, weight_N1 * y_ND)
+                out_ND.index_add_(0, chosen, weight_N1 * y_ND)
         return out_ND.view_as(x_BND)
 
 
@@ -126,23 +127,91 @@ JOBS = {
 }
 
 
-def measure(calls: dict, seconds: float, device: str) -> dict[str, float]:
-    """Median over rounds of each call's time, as a ratio to that of "frozen" in the same round."""
-    ratios: dict[str, list[float]] = {name: [] for name in calls}
+def rounds(calls: dict, seconds: float, device: str) -> dict[str, list[float]]:
+    """Seconds of each call in each round; a round runs all of them, one after the other."""
+    spent: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
     end = time.monotonic() + seconds * len(calls)
-    while time.monotonic() < end or len(ratios["frozen"]) < 5:
-        spent = {}
+    while time.monotonic() < end or min(map(len, spent.values())) < 5:
         for name, call in calls.items():
             start = time.perf_counter()
             call()
             if device == "cuda":
                 torch.cuda.synchronize()
-            spent[name] = time.perf_counter() - start
-        for name in calls:
-            ratios[name].append(spent[name] / spent["frozen"])
-    return {name: statistics.median(values) for name, values in ratios.items()}
+            spent[name].append(time.perf_counter() - start)
+    return spent
+
+
+def ratio(spent: dict[str, list[float]], name: str, other: str) -> list[float]:
+    """Quartiles over rounds of one call's time by the other's."""
+    pairs = zip(spent[name], spent[other], strict=True)
+    return statistics.quantiles([a / b for a, b in pairs], n=4)
+
+
+def alone(module: nn.Module, tokens: int, train: bool, dtype: torch.dtype, device: str):
+    """A call of an adapter by itself, forward or forward and backward."""
+    x_BND = torch.randn(1, tokens, DIM, dtype=dtype, device=device, requires_grad=train)
+
+    def call() -> None:
+        with torch.inference_mode(not train):
+            y_BND = module(x_BND)
+            if train:
+                y_BND.float().sum().backward()
+
+    return call
+
+
+def both_forms(dtype: torch.dtype, device: str) -> dict[str, MoME]:
+    """MoME-23/4 of LAYER, dense and as a loop, with the same weights; they must agree."""
+    forms = {}
+    for name, make in (("dense", MoME), ("loop", Loop)):
+        torch.manual_seed(0)
+        forms[name] = awake(make(DIM, 23, 4, 1, 8).to(device, dtype))
+    x_BND = torch.randn(1, 50, DIM, dtype=dtype, device=device)
+    dense, loop = (form(x_BND).float() for form in forms.values())
+    apart = (dense - loop).norm() / loop.norm()
+    assert apart < (1e-5 if dtype == torch.float32 else 3e-2), apart
+    return forms
+
+
+def awake(adapter: nn.Module) -> nn.Module:
+    """Weights that do something, as after training."""
+    for parameter in adapter.parameters():
+        nn.init.normal_(parameter, std=0.02)
+    return adapter.train()
+
+
+ALONE = {"100 tokens": (100, False), "600": (600, False), "1": (1, False), "train 600": (600, True)}
+
+
+def compare_forms(dtype: torch.dtype, seconds: float, device: str) -> None:
+    """Print how much longer the loop takes, and the time of the dense form."""
+    forms = both_forms(dtype, device)
+    print(f"\n| the layer alone | {' | '.join(ALONE)} |\n|---|{'---|' * len(ALONE)}")
+    ratios, times = [], []
+    for tokens, train in ALONE.values():
+        calls = {n: alone(form, tokens, train, dtype, device) for n, form in forms.items()}
+        spent = rounds(calls, seconds, device)
+        low, middle, high = ratio(spent, "loop", "dense")
+        ratios.append(f"{middle:.1f} ({low:.1f}-{high:.1f})")
+        times.append(f"{1e3 * statistics.median(spent['dense']):.2f}")
+    print(f"| loop / dense, median (quartiles) | {' | '.join(ratios)} |")
+    print(f"| dense, ms | {' | '.join(times)} |")
+
+
+def print_profile(dtype: torch.dtype, device: str) -> None:
+    """Operators of the dense form, those that take longest first."""
+    dense = both_forms(dtype, device)["dense"]
+    for title, (tokens, train) in ALONE.items():
+        call = alone(dense, tokens, train, dtype, device)
+        for _ in range(5):
+            call()
+        with torch.profiler.profile() as profile:
+            for _ in range(20):
+                call()
+        print(f"\n{title}")
+        print(profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=12))
 
 
 def main() -> None:
@@ -151,24 +220,37 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=2, help="of the 16; ratios do not change")
     parser.add_argument("--seconds", type=float, default=8.0, help="for each cell of the table")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--alone", action="store_true", help="leave out the stacks of layers")
+    parser.add_argument(
+        "--profile", action="store_true", help="of the dense form, and nothing else"
+    )
     args = parser.parse_args()
     dtype = getattr(torch, args.dtype)
+    print(f"{args.layers} layers, {args.dtype}, {args.device}, {torch.get_num_threads()} threads")
+    if args.profile:
+        print_profile(dtype, args.device)
+        return
+    if not args.alone:
+        compare_stacks(args, dtype)
+    compare_forms(dtype, args.seconds, args.device)
+
+
+def compare_stacks(args: argparse.Namespace, dtype: torch.dtype) -> None:
+    """Print the time of a stack of layers with each adapter, that of the frozen one being 1."""
     models = {"frozen": stack(args.layers, dtype, args.device)}
     for name, (position, make) in SYSTEMS.items():
         llm = Llm(stack(args.layers, dtype, args.device))
         inject(llm, position, lambda *dims, make=make: make(*dims).to(args.device, dtype))
         for adapter in adapters(llm):
-            adapter.train()
-            for parameter in adapter.parameters():
-                nn.init.normal_(parameter, std=0.02)
+            awake(adapter)
         models[name] = llm.model
-    print(f"{args.layers} layers, {args.dtype}, {args.device}, {torch.get_num_threads()} threads")
     print(f"| time, frozen stack = 1 | {' | '.join(JOBS)} |\n|---|{'---|' * len(JOBS)}")
     table = {name: [] for name in models}
     for make_call, tokens in JOBS.values():
         calls = {name: make_call(model, tokens, args.device) for name, model in models.items()}
-        for name, ratio in measure(calls, args.seconds, args.device).items():
-            table[name].append(f"{ratio:.2f}")
+        spent = rounds(calls, args.seconds, args.device)
+        for name in calls:
+            table[name].append(f"{ratio(spent, name, 'frozen')[1]:.2f}")
     for name, cells in table.items():
         print(f"| {name} | {' | '.join(cells)} |")
 

@@ -11,8 +11,8 @@ dry_run=false       # print the settings of the model and its parameters, and do
 tag=                # name of the experiment: the stem of train_config by default
 work_dir=.          # where data/, dump/, exp/ and downloads/ go
 nj=2                # parallel jobs in stages 0 to 2
-cmd_backend=local   # where they and the training run: local, or slurm, with conf/slurm*.conf
-ngpu=auto           # GPUs of a machine to train on; auto: all there are, 0: the CPU
+cmd_backend=local   # where they, training and decoding run: local, or slurm, with conf/slurm*.conf
+ngpu=auto           # GPUs of a machine that train and decode; auto: all there are, 0: the CPU
 cpu_procs=1         # training processes when there is no GPU
 num_nodes=1         # machines to train on, with --cmd_backend slurm
 hostfile=           # machines to train on, by ssh: lines such as "node1 slots=8"
