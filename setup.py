@@ -58,8 +58,10 @@ setup(
         # It asks for numpy<2, torch<2.3, Pillow<10.3 and torchvision, which would take the
         # environment apart, and does without: pip install --no-deps facenet-pytorch==2.6.0
         "mtcnn": ["facenet-pytorch==2.6.0", "pillow", "requests"],
+        "quantise": ["bitsandbytes>=0.49"],
         "mini": ["espeakng-loader>=0.2.4", "gguf>=0.17"],
         "test": [
+            "bitsandbytes>=0.49",
             "ninja",
             "peft>=0.15",
             "pytest>=8",

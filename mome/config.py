@@ -62,7 +62,7 @@ class ModelConfig:
 
     llm: str = "meta-llama/Llama-3.2-1B"  # Hugging Face id or folder
     llm_dtype: str = "bfloat16"
-    quantise: str = "none"  # or "8bit", "4bit": the frozen LLM by bitsandbytes, on a GPU
+    quantise: str = "none"  # or "8bit", "4bit": the frozen LLM by bitsandbytes (extra "quantise")
     attention: str = "sdpa"  # of the LLM, as transformers names it; "eager" is faster on CPU
     task: str = "avsr"  # asr, vsr, avsr, or all: one model for the three
 

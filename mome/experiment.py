@@ -158,8 +158,9 @@ def holdings(llm: torch.nn.Module) -> str:
     """How many weights the frozen LLM has, and how many of them this process holds."""
     held, count = 0, 0
     for p in llm.parameters():
-        held += p.ds_tensor.numel() if hasattr(p, "ds_tensor") else p.numel()
-        count += getattr(p, "ds_numel", p.numel())
+        numel = p.quant_state.shape.numel() if hasattr(p, "quant_state") else p.numel()  # 4 bits
+        held += p.ds_tensor.numel() if hasattr(p, "ds_tensor") else numel
+        count += getattr(p, "ds_numel", numel)
     kind = next(llm.parameters()).dtype
     return f"frozen LLM: {count / 1e6:.3f}M weights, {held / 1e6:.3f}M held by a process, {kind}"
 
@@ -170,10 +171,16 @@ def engine_config(cfg: Config, base_path: str) -> dict:
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: train.deepspeed names a DeepSpeed JSON file")
     engine = json.loads(path.read_text())
-    if cfg.encoders.video_lora_rank and engine.get("zero_optimization", {}).get("stage") == 3:
+    zero_3 = engine.get("zero_optimization", {}).get("stage") == 3
+    if cfg.model.quantise != "none" and zero_3:
+        raise ValueError(
+            f"{path}: ZeRO 3 cannot share out an LLM in few bits (model.quantise="
+            f"{cfg.model.quantise}): use stage 0, 1 or 2, or model.quantise=none"
+        )
+    if cfg.encoders.video_lora_rank and zero_3:
         raise ValueError(
             f"{path}: ZeRO 3 cannot train the video encoder (encoders.video_lora_rank), which runs"
-            " once for each clip, thus not as often on every device: use stage 0, 1 or 2"
+            " on a few clips at once, thus not as often on every device: use stage 0, 1 or 2"
         )
     ours = {
         "train_micro_batch_size_per_gpu": 1,  # nominal: batches are cut by frames

@@ -12,6 +12,8 @@ Shape key
 """
 
 import contextlib
+import importlib.util
+import logging
 from collections.abc import Iterable
 
 import torch
@@ -319,10 +321,13 @@ def load_llm(config: ModelConfig, device: str | torch.device = "cpu") -> tuple[n
     }
     if config.quantise == "none":
         return AutoModelForCausalLM.from_pretrained(config.llm, **options).to(device), tokenizer
-    if torch.device(device).type != "cuda":
+    if importlib.util.find_spec("bitsandbytes") is None:
         raise ValueError(
-            f"model.quantise={config.quantise} needs a GPU, but the model is on {device}"
+            f"model.quantise={config.quantise} needs bitsandbytes, which is not installed here:"
+            " pip install bitsandbytes"
         )
+    # It says at every product of 8 bits that bfloat16 becomes float16.
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     quantisation = BitsAndBytesConfig(
         load_in_4bit=config.quantise == "4bit",
         load_in_8bit=config.quantise == "8bit",

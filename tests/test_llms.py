@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, Qwen2Con
 from mome.compression import Scale
 from mome.config import DecodeConfig, ModelConfig
 from mome.decoding import decode, limit
-from mome.model import MoMEModel
+from mome.model import MoMEModel, load_llm
 
 TINY = {
     "vocab_size": 32,
@@ -39,6 +39,8 @@ ADAPTERS = {
     "lora": {"adapter": "lora", "lora_rank": 3, "lora_form": "mss"},
 }
 
+SMALL = {"num_routed": 5, "num_active": 2, "expert_dim": 3, "projector_dim": 12}
+
 
 class NoBos(WordTokenizer):
     """Qwen's tokenizers have no BOS."""
@@ -51,8 +53,7 @@ def model_of(family: str, adapter: str) -> MoMEModel:
     llm = AutoModelForCausalLM.from_config(FAMILIES[family]).eval()
     llm.generation_config.eos_token_id = 2
     tokenizer = NoBos() if "qwen" in family else WordTokenizer()
-    settings = {"num_routed": 5, "num_active": 2, "expert_dim": 3, "projector_dim": 12}
-    cfg = ModelConfig(llm=family, **settings, **ADAPTERS[adapter])
+    cfg = ModelConfig(llm=family, **SMALL, **ADAPTERS[adapter])
     model = MoMEModel(cfg, llm, tokenizer, {"audio": 8, "video": 6})
     for name, parameter in model.trained().items():
         if ".adapter." in name:
@@ -89,11 +90,44 @@ def test_an_llm_of_another_layout_is_refused_by_name():
         MoMEModel(ModelConfig(), llm, WordTokenizer(), {"audio": 8, "video": 6})
 
 
-def test_few_bits_need_a_gpu(monkeypatch):
-    from mome import model
+WIDE = TINY | {"hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4}
 
-    monkeypatch.setattr(model.AutoTokenizer, "from_pretrained", lambda name: WordTokenizer())
-    with pytest.raises(
-        ValueError, match=r"model\.quantise=4bit needs a GPU, but the model is on cpu"
-    ):
-        model.load_llm(ModelConfig(quantise="4bit"), "cpu")
+
+@pytest.fixture
+def saved(tmp_path, monkeypatch):
+    """A folder with an LLM whose layers are wide enough to hold in few bits."""
+    torch.manual_seed(0)
+    AutoModelForCausalLM.from_config(LlamaConfig(**WIDE)).save_pretrained(tmp_path)
+    monkeypatch.setattr("mome.model.AutoTokenizer.from_pretrained", lambda name: WordTokenizer())
+    return tmp_path
+
+
+@pytest.mark.parametrize("quantise, smaller, apart", [("8bit", 0.6, 0.02), ("4bit", 0.4, 0.3)])
+@pytest.mark.parametrize("adapter", ["layer", "lora"])
+def test_a_frozen_llm_in_few_bits(saved, adapter, quantise, smaller, apart):
+    losses, sizes, batch = [], [], random_batch()
+    for kind in ("none", quantise):
+        cfg = ModelConfig(llm=str(saved), quantise=kind, **SMALL, **ADAPTERS[adapter])
+        llm, tokenizer = load_llm(cfg)
+        sizes.append(sum(p.nbytes for n, p in llm.named_parameters() if "proj" in n))
+        torch.manual_seed(0)
+        made = MoMEModel(cfg, llm, tokenizer, {"audio": 8, "video": 6}).train()
+        made.bfloat16()  # as DeepSpeed does
+        for name, parameter in made.trained().items():
+            if ".adapter." in name:
+                torch.nn.init.normal_(parameter, std=0.3)
+        losses.append(made(**batch)[0])
+    losses[1].backward()
+    assert sizes[1] < smaller * sizes[0]
+    assert 0 < abs(losses[1] - losses[0]) < apart
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in made.trained().values())
+    assert not any(p.requires_grad for n, p in llm.named_parameters() if ".adapter." not in n)
+    search = DecodeConfig(tokens_per_second=4.0, tokens_more=3)
+    found = decode(made.eval(), tokenizer, batch, Scale(16, 2), search)
+    assert len(found) == 3 and any(found)
+
+
+def test_few_bits_need_bitsandbytes(saved, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"model\.quantise=4bit needs bitsandbytes, which is not"):
+        load_llm(ModelConfig(llm=str(saved), quantise="4bit"), "cpu")

@@ -362,6 +362,8 @@ def run_training(cfg: Config, args: argparse.Namespace, resuming: bool) -> None:
         checkpoint.copy_parts(model, cfg.train.warmup.start_from, parts)
 
     trained = list(model.trained().values())
+    for parameter in trained:  # under ZeRO 3 DeepSpeed would leave them in float32
+        parameter.data = parameter.data.to(getattr(torch, cfg.model.llm_dtype))
     engine, *_ = deepspeed.initialize(
         model=model,
         optimizer=torch.optim.AdamW(

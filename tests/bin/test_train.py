@@ -144,6 +144,34 @@ def test_two_processes_train_as_one_with_twice_the_batches(recipe, one_process, 
     assert_same_training(one_process, recipe / exp)
 
 
+IN_BF16 = {  # with ZeRO 0 DeepSpeed's Adam counts from its second step on, and differs at first
+    "zero1": ["train.deepspeed=zero1.json"],
+    "zero3": ["train.deepspeed=zero3.json", "train.gradient_checkpointing=true"],
+    "8bit": ["train.deepspeed=zero2.json", "model.quantise=8bit"],
+    "4bit": ["train.deepspeed=zero1.json", "model.quantise=4bit"],
+}
+
+
+@pytest.mark.parametrize("kind", IN_BF16)
+def test_in_bfloat16_and_in_few_bits_it_trains_alike(recipe, one_process, kind):
+    settings = [*COMPARED, "model.llm_dtype=bfloat16", *IN_BF16[kind]]
+    log = train(recipe, f"exp/{kind}", *settings)
+    assert "frozen LLM: 0.080M weights, 0.080M held by a process, torch.bfloat16" in log
+    rows = zip(metrics(one_process), metrics(recipe / f"exp/{kind}"), strict=True)
+    for one, other in rows:
+        for key in one.keys() & {"loss", "ctc", "valid_loss"}:
+            assert other[key] == pytest.approx(one[key], rel=1e-2), (one["step"], key)
+
+
+def test_few_bits_are_not_shared_out(recipe):
+    settings = ["model.quantise=4bit", "train.deepspeed=zero3.json"]
+    done = subprocess.run(
+        command("exp/few", *settings), cwd=recipe, env=environment(), capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "ZeRO 3 cannot share out an LLM in few bits (model.quantise=4bit)" in done.stderr
+
+
 def test_without_the_launcher_it_says_how_to_start(recipe):
     done = subprocess.run(
         [sys.executable, "-m", *command("exp/x")[6:]],
