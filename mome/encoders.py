@@ -92,24 +92,16 @@ def fingerprint(encoder: nn.Module) -> str:
     return digest.hexdigest()
 
 
-class FrozenEncoder(nn.Module):
-    """Attributes: `dim` D, `name` as it was asked for, `sha256` of the weights."""
-
-    name: str
-    dim: int
-    sha256: str
-
-    def about(self) -> dict:
-        """What feats.json tells of an encoder."""
-        return {"encoder": self.name, "dim": self.dim, "sha256": self.sha256}
-
-    def train(self, mode: bool = True) -> "FrozenEncoder":
-        """Stay in eval mode, whatever a model around it is told."""
-        return super().train(False)
+def about(encoder: "AudioEncoder | VideoEncoder") -> dict:
+    """What feats.json tells of an encoder."""
+    return {"encoder": encoder.name, "dim": encoder.dim, "sha256": encoder.sha256}
 
 
-class AudioEncoder(FrozenEncoder):
-    """Waveforms -> frames; each waveform is brought to zero mean and unit variance first."""
+class AudioEncoder(nn.Module):
+    """Waveforms -> frames; each waveform is brought to zero mean and unit variance first.
+
+    Attributes: `dim` D, `name` as it was asked for, `sha256` of the weights.
+    """
 
     def __init__(self, whisper: nn.Module, mel: WhisperFeatureExtractor, name: str, pad: bool):
         super().__init__()
@@ -119,7 +111,11 @@ class AudioEncoder(FrozenEncoder):
         self.register_buffer("filters_MN", torch.tensor(mel.mel_filters.T, dtype=torch.float32))
         self.register_buffer("window", torch.hann_window(mel.n_fft))
         self.whisper = whisper.requires_grad_(False)
-        self.train()
+        super().train(False)
+
+    def train(self, mode: bool = True) -> "AudioEncoder":
+        """Stay in eval mode, whatever a model around it is told."""
+        return self
 
     @torch.inference_mode()
     def forward(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
@@ -173,15 +169,19 @@ class AudioEncoder(FrozenEncoder):
         return [x_TD[: n // 2] for x_TD, n in zip(x_BTD, lengths, strict=True)]
 
 
-class VideoEncoder(FrozenEncoder):
-    """Mouth crops -> frames."""
+class VideoEncoder(nn.Module):
+    """Mouth crops -> frames. Attributes: `dim` D, `name`, `sha256` of the weights."""
 
     def __init__(self, avhubert: AVHuBERT, name: str):
         super().__init__()
         self.name, self.dim = name, avhubert.config.dim
         self.sha256 = fingerprint(avhubert)
         self.avhubert = avhubert.requires_grad_(False)
-        self.train()
+        super().train(False)
+
+    def train(self, mode: bool = True) -> "VideoEncoder":
+        """Stay in eval mode, whatever a model around it is told."""
+        return self
 
     @torch.inference_mode()
     def forward(self, mouths: Sequence[np.ndarray]) -> list[Tensor]:

@@ -71,7 +71,7 @@ class Online:
         self.info = {"features": "online", "pad_to_30s": config.pad_to_30s}
         self.frame_dims = {s: encoder.dim for s, encoder in self.encoders.items()}
         for stream, encoder in self.encoders.items():
-            self.info |= {f"{stream}_{k}": v for k, v in encoder.about().items()}
+            self.info |= {f"{stream}_{k}": v for k, v in encoders.about(encoder).items()}
         self.noise = Noise(config.noise, config.snrs, self.data, noise_dir=config.noise_dir or None)
         rates = {"audio": 50, "video": 25}  # frames a second
         self.num_frames = {  # for planning; the media themselves are read when they come up

@@ -198,7 +198,7 @@ def extract(args: argparse.Namespace, index: int, total: int, inputs: dict) -> N
         info["store_rate"] = args.store_rate
     if args.video_encoder:
         encoder = encoders.load_video_encoder(args.video_encoder, device)
-        info |= {f"video_{k}": v for k, v in encoder.about().items()}
+        info |= {f"video_{k}": v for k, v in encoders.about(encoder).items()}
 
         def mouths() -> Iterator[tuple[str, np.ndarray]]:
             for utterance in utterances:
@@ -212,7 +212,7 @@ def extract(args: argparse.Namespace, index: int, total: int, inputs: dict) -> N
     kept = [u for u in utterances if u not in apart]
     if args.audio_encoder:
         encoder = encoders.load_audio_encoder(args.audio_encoder, device, args.pad_to_30s)
-        info |= {f"audio_{k}": v for k, v in encoder.about().items()}
+        info |= {f"audio_{k}": v for k, v in encoders.about(encoder).items()}
         clean = ((u, waveform(data.wav[u])) for u in kept)
         lengths = counts["audio"] = {}
         found = averaged(encode(encoder, "audio", clean), args.store_rate, lengths)
