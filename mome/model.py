@@ -184,6 +184,8 @@ class MoMEModel(AbsESPnetModel):
         ]
         loss = torch.stack(parts).mean()
         tokens = stats.pop("llm_tokens")
+        if self.training:  # what the loss of the text alone can be compared with
+            stats["cross_entropy"] = torch.stack([stats[f"loss_{s}"] for s in asked]).mean()
         if self.training and self.ctc_weight:
             stats["ctc"] = self.ctc_loss(**batch)
             loss = loss + self.ctc_weight * stats["ctc"]

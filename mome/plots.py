@@ -20,7 +20,8 @@ COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 def training_curves(metrics: list[dict], path: Path, floor: float | None = None) -> None:
     """Training and validation loss over steps, from the lines of metrics.jsonl."""
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    train = [(m["step"], m["loss"]) for m in metrics if "loss" in m]
+    # Without CTC and balance loss, as in validation; an older metrics.jsonl has no such number.
+    train = [(m["step"], m.get("cross_entropy", m["loss"])) for m in metrics if "loss" in m]
     if train:
         steps, losses = zip(*train, strict=True)
         axes.plot(steps, losses, color="0.8", linewidth=0.8)

@@ -154,7 +154,7 @@ class Run:
         self._write({"step": self.step, **sizes, **stats})
         if self.step % LOG_EVERY == 0:
             left = spent / steps * (self.cfg.train.num_steps - self.step)
-            loss = mean_of(self.round, "loss", LOG_EVERY)
+            loss = mean_of(self.round, "cross_entropy", LOG_EVERY)
             log.info(
                 f"step {self.step}/{self.cfg.train.num_steps}: loss {loss:.3f}"
                 f" (text alone {self.floor:.2f}), lr {lr:.1e},"

@@ -72,6 +72,14 @@ def test_a_dry_run_says_what_would_be_trained_for_each_of_a_list(tmp_path):
     assert "no list none.txt; there are:" in done.stderr
 
 
+def test_a_video_check_of_a_set_that_is_not_made_is_told():
+    done = run("--test_snrs", "5", timeout=60)
+    assert done.returncode == 2
+    assert "--video_checks names test_babble_0, but the test sets are: test test_babble_5" in (
+        done.stderr
+    )
+
+
 def test_nano_runs_through_all_stages_and_a_second_run_redoes_nothing(tmp_path):
     options = ["--train-config", "conf/train_nano.yaml", "--work_dir", str(tmp_path)]
     done = run(*options, timeout=1200)
@@ -91,6 +99,8 @@ def test_nano_runs_through_all_stages_and_a_second_run_redoes_nothing(tmp_path):
         for name in [*SETS, "test_zeroed_video", "test_other_video"]:
             score = exp / f"decode_{scale}" / name / "score_wer"
             assert {p.name for p in score.iterdir()} >= {"ref.trn", "hyp.trn", "result.txt"}
+    command = f"\t./run.sh --train_config conf/train_nano.yaml --work_dir {tmp_path}\t"
+    assert (exp / "stages.tsv").read_text().count(command) == 6
     results = (tmp_path / "RESULTS.md").read_text()
     assert "|dataset|Snt|Wrd|Corr|Sub|Del|Ins|Err|S.Err|" in results.replace(" ", "")
     assert "decode_a16_v5/test_babble_-5" in results

@@ -43,6 +43,9 @@ for noise in $test_noise; do
     test_sets+=" test_${noise}_$(printf '%g' "$snr")" # 5.0 is 5, as mome.bin.add_noise has it
   done
 done
+for set in $video_checks; do
+  [[ " $test_sets " == *" $set "* ]] || die "--video_checks names $set, but the test sets are: $test_sets"
+done
 num_gpus() { nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true; }
 if [ "$ngpu" = auto ] && [ "$cmd_backend" = local ] && [ -z "$hostfile" ]; then
   ngpu=$(num_gpus)

@@ -17,7 +17,10 @@ _help() {
 }
 
 # shellcheck disable=SC2034  # used by avsr.sh
-given_options=("$@") command_line=$(printf '%q ' ./run.sh "$@")
+given_options=("$@")
+_changed=()          # names of the settings that were given, in their order
+declare -A _default  # what they were before
+_note() { if [ -z "${_default[$1]+set}" ]; then _default[$1]=${!1} _changed+=("$1"); fi; }
 
 while [ $# -gt 0 ]; do
   if [ "$1" = --help ] || [ "$1" = -h ]; then _help; exit 0; fi
@@ -34,6 +37,7 @@ print("".join(difflib.get_close_matches(sys.argv[1], sys.stdin.read().split(), 1
     exit 2
   fi
   if [ "${!_name}" = false ] && { [ $# -lt 2 ] || [[ $2 == --?* ]]; }; then # a switch
+    _note "$_name"
     printf -v "$_name" true
     shift
     continue
@@ -42,6 +46,16 @@ print("".join(difflib.get_close_matches(sys.argv[1], sys.stdin.read().split(), 1
     echo "$0: $1 needs a value" >&2
     exit 2
   fi
+  _note "$_name"
   printf -v "$_name" '%s' "$2"
   shift 2
+done
+
+# The command as reports show it: what differs from the defaults, once.
+command_line=./run.sh
+for _name in "${_changed[@]}"; do
+  _value=${!_name}
+  if [ "$_value" = "${_default[$_name]}" ]; then continue; fi
+  [[ $_value =~ ^[A-Za-z0-9_./:=,@%+-]+$ ]] || _value=${_value@Q}
+  command_line+=" --$_name $_value"
 done
