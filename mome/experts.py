@@ -76,8 +76,8 @@ class MoME(nn.Module):
             num_routers = num_scales if router == "per_scale" else 1
             self.router = nn.Linear(dim, num_routers * num_routed, bias=False)
         self.down = nn.Linear(dim, num_experts * expert_dim)  # all experts, one after the other
-        self.up = nn.Parameter(torch.zeros(num_experts * expert_dim, dim))
-        self.up_bias = nn.Parameter(torch.zeros(num_experts, dim))
+        # A row for each hidden unit, then one for each expert's bias: a hidden unit that is its gate.
+        self.out = nn.Parameter(torch.zeros(num_experts * (expert_dim + 1), dim))
         bound = 1 / math.sqrt(dim)
         nn.init.uniform_(self.down.weight, -bound, bound)
         nn.init.zeros_(self.down.bias)
@@ -106,14 +106,23 @@ class MoME(nn.Module):
             gate_BNE = F.pad(gate_BNE, (0, self.num_shared), value=1.0)
         hidden_BNEH = F.gelu(self.down(x_BND)).unflatten(-1, (-1, self.expert_dim))
         hidden = (hidden_BNEH * gate_BNE[..., None]).flatten(start_dim=-2)
-        out = torch.addmm((gate_BNE @ self.up_bias).flatten(0, 1), hidden.flatten(0, 1), self.up)
-        return out.view_as(x_BND)
+        return torch.cat([hidden, gate_BNE], dim=-1) @ self.out
 
     def _keep_top(self, probs_BNR: Tensor) -> Tensor:
         top_BNK, chosen_BNK = probs_BNR.topk(self.num_active, dim=-1)
         if self.renormalise:
             top_BNK = top_BNK / top_BNK.sum(dim=-1, keepdim=True)
         return torch.zeros_like(probs_BNR).scatter(-1, chosen_BNK, top_BNK)
+
+    @property
+    def up(self) -> Tensor:
+        """Up-projections of all experts, (E * H, D)."""
+        return self.out[: self.down.out_features]
+
+    @property
+    def up_bias(self) -> Tensor:
+        """Their biases, (E, D)."""
+        return self.out[self.down.out_features :]
 
     def first_weights(self) -> list[nn.Parameter]:
         """Those that meet the input."""
@@ -123,7 +132,7 @@ class MoME(nn.Module):
 
     def active_parameters(self) -> int:
         """Parameters used for a token: the router's and those of the experts it is sent to."""
-        dim = self.up.shape[1]
+        dim = self.out.shape[1]
         router = self.num_routed * (1 if self.kind == "static" else dim)
         expert = 2 * dim * self.expert_dim + self.expert_dim + dim
         return router + (self.num_active + self.num_shared) * expert

@@ -12,6 +12,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from mome import ark, checkpoint
 from mome.bin import make_baby
 from mome.config import ModelConfig
+from mome.experts import MoME
+from mome.inject import adapters
+from mome.lora import LoRA
 from mome.model import MoMEModel
 
 
@@ -51,10 +54,17 @@ def baby_model(wake: bool = True, frame_dims: dict | None = None, **config) -> M
     dims = frame_dims or {"audio": 8, "video": 6}
     model = MoMEModel(cfg, baby_llm(), WordTokenizer(), dims)
     if wake:
-        for name, parameter in model.trained().items():
-            if ".adapter.up" in name or ".adapter.b_" in name:
-                torch.nn.init.normal_(parameter, std=0.3)
+        for adapter in adapters(model.llm):
+            for weight in last_weights(adapter):
+                torch.nn.init.normal_(weight, std=0.3)
     return model.eval()
+
+
+def last_weights(adapter) -> list[torch.Tensor]:
+    """What a fresh adapter has at zero."""
+    if isinstance(adapter, MoME):
+        return [adapter.up, adapter.up_bias]
+    return [adapter.b_POK] if isinstance(adapter, LoRA) else list(adapter.up.parameters())
 
 
 def random_batch(lengths=((50, 25), (37, 19), (40, 20)), text=(6, 3, 4), seed=0) -> dict:

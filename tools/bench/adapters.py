@@ -47,6 +47,13 @@ class Loop(MoME):
         return out_ND.view_as(x_BND)
 
 
+class Products(MoME):
+    """The two products that a dense form cannot do without: the least it can take."""
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        return self.down(x_BND) @ self.up
+
+
 DIM = 2048
 SYSTEMS = {
     "MoME-23/4-MHSA": ("mhsa", lambda: MoME(DIM, 23, 4, 1, 8)),
@@ -162,14 +169,14 @@ def alone(module: nn.Module, tokens: int, train: bool, dtype: torch.dtype, devic
     return call
 
 
-def both_forms(dtype: torch.dtype, device: str) -> dict[str, MoME]:
-    """MoME-23/4 of LAYER, dense and as a loop, with the same weights; they must agree."""
+def forms_of(dtype: torch.dtype, device: str) -> dict[str, MoME]:
+    """MoME-23/4 of LAYER, dense and as a loop, with the same weights, which must agree."""
     forms = {}
-    for name, make in (("dense", MoME), ("loop", Loop)):
+    for name, make in (("dense", MoME), ("loop", Loop), ("products", Products)):
         torch.manual_seed(0)
         forms[name] = awake(make(DIM, 23, 4, 1, 8).to(device, dtype))
     x_BND = torch.randn(1, 50, DIM, dtype=dtype, device=device)
-    dense, loop = (form(x_BND).float() for form in forms.values())
+    dense, loop = (forms[name](x_BND).float() for name in ("dense", "loop"))
     apart = (dense - loop).norm() / loop.norm()
     assert apart < (1e-5 if dtype == torch.float32 else 3e-2), apart
     return forms
@@ -187,22 +194,24 @@ ALONE = {"100 tokens": (100, False), "600": (600, False), "1": (1, False), "trai
 
 def compare_forms(dtype: torch.dtype, seconds: float, device: str) -> None:
     """Print how much longer the loop takes, and the time of the dense form."""
-    forms = both_forms(dtype, device)
+    forms = forms_of(dtype, device)
     print(f"\n| the layer alone | {' | '.join(ALONE)} |\n|---|{'---|' * len(ALONE)}")
-    ratios, times = [], []
+    ratios, least, times = [], [], []
     for tokens, train in ALONE.values():
         calls = {n: alone(form, tokens, train, dtype, device) for n, form in forms.items()}
         spent = rounds(calls, seconds, device)
         low, middle, high = ratio(spent, "loop", "dense")
         ratios.append(f"{middle:.1f} ({low:.1f}-{high:.1f})")
+        least.append(f"{ratio(spent, 'loop', 'products')[1]:.1f}")
         times.append(f"{1e3 * statistics.median(spent['dense']):.2f}")
     print(f"| loop / dense, median (quartiles) | {' | '.join(ratios)} |")
+    print(f"| loop / the dense form's two products | {' | '.join(least)} |")
     print(f"| dense, ms | {' | '.join(times)} |")
 
 
 def print_profile(dtype: torch.dtype, device: str) -> None:
     """Operators of the dense form, those that take longest first."""
-    dense = both_forms(dtype, device)["dense"]
+    dense = forms_of(dtype, device)["dense"]
     for title, (tokens, train) in ALONE.items():
         call = alone(dense, tokens, train, dtype, device)
         for _ in range(5):
