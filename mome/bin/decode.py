@@ -122,6 +122,10 @@ def main(argv: list[str] | None = None) -> None:
         if scale not in trained:
             names = ", ".join(map(str, trained))
             log.warning(f"scale {scale} was not trained (those were: {names})")
+    if args.video != "own" and cfg.model.task == "asr":
+        raise ValueError(
+            f"--video {args.video} is for models that see: {args.exp_dir} has task asr"
+        )
     suffix = "" if args.video == "own" else f"_{args.video}_video"
     # A video encoder that was trained along encodes the test sets, too.
     sets_dir, table = (args.feats, "feats.json")

@@ -73,6 +73,13 @@ def test_jobs_share_the_work_and_leave_nothing_for_another(recipe, monkeypatch):
     assert not calls
 
 
+def test_a_model_without_video_has_none_taken_away(recipe, monkeypatch):
+    monkeypatch.chdir(recipe)
+    argv = ["exp/fresh", "model.task=asr", "--sets", "valid", "--video", "zeroed"]
+    with pytest.raises(ValueError, match="--video zeroed is for models that see: exp/fresh has"):
+        decode.main(argv)
+
+
 def test_a_job_that_fails_is_told(recipe, monkeypatch, capfd):
     monkeypatch.chdir(recipe)
     (recipe / "exp/broken").mkdir()

@@ -183,6 +183,10 @@ main() {
     fi
     # shellcheck disable=SC2086  # lists
     decode own $test_sets
+    if [ -n "$video_checks" ] && [ "$(setting model.task)" = asr ]; then
+      log "A model of audio alone: nothing to decode without its video"
+      video_checks=
+    fi
     for video in ${video_checks:+zeroed other}; do
       # shellcheck disable=SC2086
       decode "$video" $video_checks
