@@ -76,7 +76,7 @@ class MoME(nn.Module):
             num_routers = num_scales if router == "per_scale" else 1
             self.router = nn.Linear(dim, num_routers * num_routed, bias=False)
         self.down = nn.Linear(dim, num_experts * expert_dim)  # all experts, one after the other
-        # A row for each hidden unit, then one for each expert's bias: a hidden unit that is its gate.
+        # A row for each hidden unit, then one for each expert's bias, which its gate scales.
         self.out = nn.Parameter(torch.zeros(num_experts * (expert_dim + 1), dim))
         bound = 1 / math.sqrt(dim)
         nn.init.uniform_(self.down.weight, -bound, bound)
