@@ -9,9 +9,10 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from mome import ark, checkpoint
+from mome import checkpoint
 from mome.bin import make_baby
 from mome.config import ModelConfig
+from mome.data import ark
 from mome.experts import MoME
 from mome.inject import adapters
 from mome.lora import LoRA

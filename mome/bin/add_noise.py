@@ -36,8 +36,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from mome import audio, datadir, ledger, noise, stamp
+from mome import files
 from mome.bin import Parser, run
+from mome.data import audio, datadir, noise
 
 COLUMNS = ("utterance", "file", "offset", "snr", "gain", "scale")
 HIGHEST = 0.99  # sample of a mix
@@ -51,29 +52,29 @@ def main(argv: list[str] | None = None) -> None:
     """Write the noisy copies of a set."""
     args = parse(argv)
     data = datadir.read(args.data_dir)
-    files = find_files(args.noise_dir, args.noise) if args.noise_dir else {}
+    sounds = find_files(args.noise_dir, args.noise) if args.noise_dir else {}
     for name in args.noise:
-        write_sets(args, data, name, files.get(name))
+        write_sets(args, data, name, sounds.get(name))
 
 
 def write_sets(
-    args: argparse.Namespace, data: datadir.DataDir, name: str, files: list[Path] | None
+    args: argparse.Namespace, data: datadir.DataDir, name: str, sounds: list[Path] | None
 ) -> None:
     """The sets of one noise, of these files or made, at each SNR; what is up to date is left."""
-    inputs = describe(args, name, files)
+    inputs = describe(args, name, sounds)
     pieces: dict[str, tuple[Path, int]] = {}
     for snr in args.snrs:
         out_dir = args.out_prefix.with_name(f"{args.out_prefix.name}_{name}_{snr:g}")
         wav = {u: str(args.noisy_dir / out_dir.name / f"{u}.wav") for u in data.utterances}
         there = all(Path(path).exists() for path in wav.values())
-        if stamp.fresh(out_dir, {**inputs, "snr": snr}) and there:
+        if files.up_to_date(out_dir, {**inputs, "snr": snr}) and there:
             log.info("%s is up to date", out_dir)
             continue
-        stamp.clear(out_dir)
+        files.clear_stamp(out_dir)
         if not pieces:
-            if files:
-                log.info(f"{name}: {len(files)} sound files of {args.noise_dir}")
-            tracks = files or [make_track(args, name, data)]
+            if sounds:
+                log.info(f"{name}: {len(sounds)} sound files of {args.noise_dir}")
+            tracks = sounds or [make_track(args, name, data)]
             pieces = choose_pieces(data, tracks, args.seed)
         write_manifest(out_dir / "noise.tsv", plan(data, pieces, snr))
         for row in tqdm(read_manifest(out_dir / "noise.tsv"), out_dir.name, unit="clip"):
@@ -81,7 +82,7 @@ def write_sets(
             audio.write(wav[utterance], mix(row, audio.read(data.wav[utterance])))
         datadir.write(out_dir, datadir.DataDir(**{**vars(data), "wav": wav}))
         datadir.validate(out_dir)
-        stamp.write(out_dir, {**inputs, "snr": snr})
+        files.write_stamp(out_dir, {**inputs, "snr": snr})
         log.info(f"{out_dir}: {len(wav)} utterances at {snr:g} dB")
 
 
@@ -117,21 +118,21 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     return args
 
 
-def describe(args: argparse.Namespace, name: str, files: list[Path] | None) -> dict:
+def describe(args: argparse.Namespace, name: str, sounds: list[Path] | None) -> dict:
     """What the sets of a noise depend on but the SNR, for the stamp."""
-    tables = ("wav.scp", "video.scp", "text", "utt2spk", "phones", stamp.NAME)
+    tables = ("wav.scp", "video.scp", "text", "utt2spk", "phones", files.STAMP)
     inputs = {
         "version": VERSION,
-        "data": {table: stamp.digest(args.data_dir / table) for table in tables},
+        "data": {table: files.digest(args.data_dir / table) for table in tables},
         "noise": name,
         **{option: getattr(args, option) for option in ("noise_dir", "noisy_dir", "seed")},
     }
-    if files:
-        inputs["files"] = {str(path): ledger.mark(path) for path in files}
+    if sounds:
+        inputs["files"] = {str(path): files.clip_mark(path) for path in sounds}
     else:
         inputs |= {"num_voices": args.num_voices, "noise_seconds": args.noise_seconds}
     if args.noise_data:
-        inputs["voices"] = [stamp.digest(args.noise_data / n) for n in ("wav.scp", stamp.NAME)]
+        inputs["voices"] = [files.digest(args.noise_data / n) for n in ("wav.scp", files.STAMP)]
     return inputs
 
 
@@ -166,15 +167,15 @@ def categories(noise_dir: Path) -> dict[str, list[Path]]:
     if not found:
         kinds = ", ".join(sorted(audio.SOUND_FILES))
         raise FileNotFoundError(f"{noise_dir.resolve()} holds no sound file ({kinds})")
-    folders, files, series = defaultdict(list), defaultdict(list), defaultdict(list)
+    folders, stems, series = defaultdict(list), defaultdict(list), defaultdict(list)
     for path in found:
         stem = plain(path.stem)
         for folder in {plain(part) for part in path.parent.parts}:
             folders[folder].append(noise_dir / path)
-        files[stem].append(noise_dir / path)
+        stems[stem].append(noise_dir / path)
         series[re.sub(r"(_?\d+)+$", "", stem)].append(noise_dir / path)
     series = {name: paths for name, paths in series.items() if name and len(paths) > 1}
-    return {"all": [noise_dir / path for path in found], **series, **files, **folders}
+    return {"all": [noise_dir / path for path in found], **series, **stems, **folders}
 
 
 def plain(name: str) -> str:

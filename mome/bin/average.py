@@ -6,7 +6,7 @@ Writes exp/<tag>/average/, a model folder like best/.
 import logging
 from pathlib import Path
 
-from mome import checkpoint, config, stamp
+from mome import checkpoint, config, files
 from mome.bin import Parser, run
 
 log = logging.getLogger(__name__)
@@ -24,14 +24,14 @@ def main(argv: list[str] | None = None) -> None:
         raise FileNotFoundError(f"{folder} holds no checkpoint: run stage 3 to train")
     if len(steps) < args.last:
         log.info(f"{folder} holds {len(steps)} checkpoints, fewer than --last {args.last}")
-    inputs = {p.name: stamp.digest(p / checkpoint.FILE) for p in steps}
+    inputs = {p.name: files.digest(p / checkpoint.FILE) for p in steps}
     out_dir = args.exp_dir / "average"
-    if stamp.fresh(out_dir, inputs):
+    if files.up_to_date(out_dir, inputs):
         log.info(f"{out_dir} is up to date")
         return
     cfg = config.load(args.exp_dir / "config.yaml")
     checkpoint.save(out_dir, checkpoint.average(steps), cfg, checkpoint.read_base(steps[-1]))
-    stamp.write(out_dir, inputs)
+    files.write_stamp(out_dir, inputs)
     log.info(f"{out_dir}: mean of {', '.join(inputs)}")
 
 

@@ -12,8 +12,9 @@ import logging
 import time
 from pathlib import Path
 
-from mome import ark, ledger, stamp
+from mome import files
 from mome.bin import Parser, job_of, run, start_logging
+from mome.data import ark, frame_range
 
 VERSION = 3  # of the crops: raise it when the same media would give others
 NEEDS = {  # modules that find landmarks, and the command that installs them
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 
 def main(argv: list[str] | None = None) -> None:
     """Crop every mouth of a set that is not cropped yet."""
-    from mome import datadir, video
+    from mome.data import datadir, video
 
     args = parse(argv, video.BACKENDS)
     check_installed(args.landmarks)
@@ -37,17 +38,17 @@ def main(argv: list[str] | None = None) -> None:
     chosen = sorted(data.video)[index - 1 :: total]
     jobs = {u: (data.video[u], args.out_dir / data.utt2spk[u] / f"{u}.mp4") for u in chosen}
     paths = {u: mouth_path for u, (_, mouth_path) in jobs.items()}
-    marks = {u: ledger.mark(data.video[u], args.landmarks, VERSION) for u in jobs}
+    marks = {u: frame_range.mark(data.video[u], args.landmarks, VERSION) for u in jobs}
     scp_path = args.out_dir / "mouths.scp"
     known = datadir.read_skipped(args.out_dir)
     there = all(path.exists() for u, path in paths.items() if u not in known)
-    if not args.job and stamp.fresh(args.out_dir, marks) and scp_path.exists() and there:
+    if not args.job and files.up_to_date(args.out_dir, marks) and scp_path.exists() and there:
         log.info("%s is up to date", args.out_dir)
         return
 
-    stamp.clear(args.out_dir)
+    files.clear_stamp(args.out_dir)
     began = time.monotonic()
-    results, num_new = ledger.run(
+    results, num_new = files.run_clip_jobs(
         crop,
         {u: (*job, args.landmarks) for u, job in jobs.items()},
         marks,
@@ -58,7 +59,7 @@ def main(argv: list[str] | None = None) -> None:
         start_logging,
     )
     took = time.monotonic() - began
-    skipped = ledger.skipped(results)
+    skipped = files.skipped(results)
     if args.job:
         left_out = f"; {len(skipped)} left out" if skipped else ""
         log.info(f"job {index}/{total}: {num_new} clips cropped in {took:.0f} s{left_out}")
@@ -67,7 +68,7 @@ def main(argv: list[str] | None = None) -> None:
     datadir.check_skipped(skipped, len(jobs), datadir.is_test(args.data_dir), where)
     cropped = {u: r for u, r in results.items() if u not in skipped}
     ark.write_scp(scp_path, {u: str(paths[u]) for u in cropped})
-    stamp.write(args.out_dir, marks)
+    files.write_stamp(args.out_dir, marks)
     num_frames = sum(r["num_frames"] for r in cropped.values())
     lost = sum(r["num_frames"] - r["num_found"] for r in cropped.values())
     log.info(
@@ -104,7 +105,7 @@ def crop(media_path: str, mouth_path: Path, landmarks: str) -> dict[str, int]:
     """Write the mouths of one clip; how many frames it has, and in how many there was a face."""
     import cv2
 
-    from mome import video
+    from mome.data import video
 
     cv2.setNumThreads(1)  # a process is one thread
     if landmarks == "mtcnn":

@@ -19,14 +19,14 @@ import torch
 from espnet2.fileio.datadir_writer import DatadirWriter
 from tqdm import tqdm
 
-from mome import checkpoint, config, stamp
+from mome import checkpoint, config, files
 from mome.bin import Parser, device_of, job_of, run, start_jobs
 from mome.compression import Scale, scales_of
 from mome.config import Config
-from mome.dataset import FeatureDataset, to_device
+from mome.data.dataset import FeatureDataset, to_device
+from mome.data.features import load_encoders, open_source
 from mome.decoding import decode
 from mome.model import MoMEModel, load_llm
-from mome.online import load_encoders, open_source
 from mome.prompt import text_ids
 
 log = logging.getLogger(__name__)
@@ -131,18 +131,18 @@ def main(argv: list[str] | None = None) -> None:
     sets_dir, table = (args.feats, "feats.json")
     if cfg.encoders.video_lora_rank:
         sets_dir, table = (args.data, "wav.scp")
-    weights, todo = stamp.digest(model_dir / checkpoint.FILE), []
+    weights, todo = files.digest(model_dir / checkpoint.FILE), []
     first, step = args.job or (1, 1)
     for scale, name in [(s, n) for s in scales for n in args.sets][first - 1 :: step]:
         inputs = {
             "model": weights,
-            "features": stamp.digest(sets_dir / name / table),
-            "text": stamp.digest(sets_dir / name / "text"),
+            "features": files.digest(sets_dir / name / table),
+            "text": files.digest(sets_dir / name / "text"),
             "video": args.video,
             "search": config.as_dict(cfg.decode),
         }
         out_dir = args.exp_dir / f"decode_{scale}" / f"{name}{suffix}"
-        if stamp.fresh(out_dir, inputs) and (out_dir / "text").exists():
+        if files.up_to_date(out_dir, inputs) and (out_dir / "text").exists():
             log.info(f"{out_dir} is up to date")
         else:
             todo.append((name, scale, out_dir, inputs))
@@ -171,12 +171,12 @@ def main(argv: list[str] | None = None) -> None:
         start = time.monotonic()
         texts = decode_set(model, tokenizer, data, scale, cfg, args.video)
         spent = time.monotonic() - start
-        stamp.clear(out_dir)
+        files.clear_stamp(out_dir)
         out_dir.mkdir(parents=True, exist_ok=True)
         write_text(out_dir / "text", texts)
         about = {"data": str(args.data / name), "video": args.video, "seconds": round(spent, 2)}
         (out_dir / "decode.json").write_text(json.dumps(about | inputs, indent=1) + "\n")
-        stamp.write(out_dir, inputs)
+        files.write_stamp(out_dir, inputs)
         log.info(f"{out_dir / 'text'}: {len(texts)} utterances in {spent:.1f} s")
 
 

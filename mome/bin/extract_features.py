@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mome import stamp
+from mome import files
 from mome.bin import Parser, device_of, job_of, run, start_jobs
 
 FORMAT = 1
@@ -35,13 +35,13 @@ log = logging.getLogger(__name__)
 def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     inputs = describe(args)
-    if stamp.fresh(args.feats_dir, inputs):
+    if files.up_to_date(args.feats_dir, inputs):
         log.info("%s is up to date", args.feats_dir)
         return
     if args.job:
         extract(args, *args.job, inputs)
         return
-    stamp.clear(args.feats_dir)
+    files.clear_stamp(args.feats_dir)
     start = time.monotonic()
     if not args.merge:
         check_disk(args)
@@ -55,7 +55,7 @@ def main(argv: list[str] | None = None) -> None:
     log.info(
         "%s: %.0f s of media in %.0f s (%.0f x)", args.feats_dir, seconds, took, seconds / took
     )
-    stamp.write(args.feats_dir, inputs)
+    files.write_stamp(args.feats_dir, inputs)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -115,19 +115,20 @@ def describe(args: argparse.Namespace) -> dict:
         how.add("store_rate")  # as before there was one
     if not args.num_noisy_copies:
         how |= {"noise", "noise_dir", "num_voices", "noisy_snrs", "seed"}
-    files = [args.data_dir, args.data_dir / stamp.NAME]
+    inputs = [args.data_dir, args.data_dir / files.STAMP]
     if args.mouths_dir:
-        files += [Path(args.mouths_dir, n) for n in ("mouths.scp", "skipped.txt", stamp.NAME)]
+        inputs += [Path(args.mouths_dir, n) for n in ("mouths.scp", "skipped.txt", files.STAMP)]
     if args.num_noisy_copies:
-        files += [args.noise_data / "wav.scp", args.noise_data / stamp.NAME]
-    files += [Path(x) for x in (args.audio_encoder, args.video_encoder) if x]
+        inputs += [args.noise_data / "wav.scp", args.noise_data / files.STAMP]
+    inputs += [Path(x) for x in (args.audio_encoder, args.video_encoder) if x]
     options = {k: v for k, v in vars(args).items() if k not in how}
-    return {"format": FORMAT, **options, "files": {str(f): stamp.digest(f) for f in files}}
+    return {"format": FORMAT, **options, "files": {str(f): files.digest(f) for f in inputs}}
 
 
 def check_disk(args: argparse.Namespace) -> None:
     """Say how much disk the features will take; ValueError when there is less."""
-    from mome import datadir, encoders
+    from mome import encoders
+    from mome.data import datadir
 
     hours = sum(datadir.read(args.data_dir).utt2dur.values()) / 3600
     width = 0.0  # values a second
@@ -168,7 +169,7 @@ def remove_other_jobs(feats_dir: Path, total: int) -> None:
 def extract(args: argparse.Namespace, index: int, total: int, inputs: dict) -> None:
     """Encode every `total`-th utterance, from number `index` on, into the folder of this job."""
     folder = job_dir(args.feats_dir, index, total)
-    if stamp.fresh(folder, inputs):
+    if files.up_to_date(folder, inputs):
         log.info("%s is up to date", folder)
         return
     shutil.rmtree(folder, ignore_errors=True)
@@ -176,8 +177,9 @@ def extract(args: argparse.Namespace, index: int, total: int, inputs: dict) -> N
 
     import torch
 
-    from mome import ark, datadir, encoders, video
-    from mome.mixing import waveform
+    from mome import encoders
+    from mome.data import ark, datadir, video
+    from mome.data.mixing import waveform
 
     torch.set_num_threads(1)  # more jobs are faster than more threads, and give the same numbers
     data = datadir.read(args.data_dir)
@@ -225,7 +227,7 @@ def extract(args: argparse.Namespace, index: int, total: int, inputs: dict) -> N
             (folder / f"noisy{n}.tsv").write_text("\n".join(lines) + "\n")
     table = {"counts": counts, "skipped": skipped | apart, "info": info, "total": len(data.text)}
     (folder / "job.json").write_text(json.dumps(table))
-    stamp.write(folder, inputs)
+    files.write_stamp(folder, inputs)
 
 
 def averaged(features: Iterator, rate: int, lengths: dict[str, int]) -> Iterator:
@@ -262,7 +264,7 @@ def noisy_copies(args: argparse.Namespace, data, utterances: list[str], n: int, 
 
     Noise and SNR depend on the seed, the utterance and n alone, not on the job.
     """
-    from mome import datadir, mixing
+    from mome.data import datadir, mixing
 
     voices = datadir.read(args.noise_data)
     noise = mixing.Noise(args.noise, args.noisy_snrs, voices, args.num_voices, args.noise_dir)
@@ -283,12 +285,12 @@ def merge(args: argparse.Namespace, inputs: dict) -> float:
     A job that is missing, or that was run with other options, is an error; so are too many
     utterances left out (datadir.check_skipped).
     """
-    from mome import ark, datadir
+    from mome.data import ark, datadir
 
     folders = [job_dir(args.feats_dir, i + 1, args.num_jobs) for i in range(args.num_jobs)]
     for i, folder in enumerate(folders):
-        if not stamp.fresh(folder, inputs):
-            changed = ", ".join(stamp.changed(folder, inputs))
+        if not files.up_to_date(folder, inputs):
+            changed = ", ".join(files.changed_inputs(folder, inputs))
             raise ValueError(
                 f"{folder} is not the result of this command (differs in: {changed}): run it with "
                 f"--job {i + 1}/{args.num_jobs}"

@@ -24,7 +24,7 @@ from transformers import (
     WhisperForConditionalGeneration,
 )
 
-from mome import stamp
+from mome import files
 from mome.avhubert import AVHuBERT, AVHuBERTConfig
 from mome.bin import Parser, run
 from mome.prompt import INSTRUCTION
@@ -136,11 +136,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("out_dir", type=Path, help="the folder of foundation models")
     args = parser.parse_args(argv)
     texts = sorted(read_2columns_text(args.text).values())
-    inputs = {"text": stamp.digest(args.text), "version": VERSION}
+    inputs = {"text": files.digest(args.text), "version": VERSION}
     make = {"baby-whisper": make_whisper, "baby-avhubert": make_avhubert}
     for name in ("baby-llm", *make):
         out_dir = args.out_dir / name
-        if stamp.fresh(out_dir, inputs):
+        if files.up_to_date(out_dir, inputs):
             log.info(f"{out_dir} is up to date")
             continue
         shutil.rmtree(out_dir, ignore_errors=True)
@@ -149,7 +149,7 @@ def main(argv: list[str] | None = None) -> None:
             make_llm(texts, out_dir)
         else:
             make[name](out_dir)
-        stamp.write(out_dir, inputs)
+        files.write_stamp(out_dir, inputs)
         log.info(f"made {out_dir}")
 
 

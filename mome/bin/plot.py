@@ -7,9 +7,10 @@ from pathlib import Path
 
 from espnet2.fileio.read_text import read_2columns_text
 
-from mome import audio, plots, video
 from mome.bin import Parser, run
 from mome.compression import Scale
+from mome.data import audio, video
+from mome.scoring import plots
 
 
 def main(argv: list[str] | None = None) -> None:

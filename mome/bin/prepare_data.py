@@ -1,7 +1,7 @@
 """Corpus to data directories: python -m mome.bin.prepare_data mini|lrs3|lrs2 ROOT DATA_DIR
 
 Stage 0 of a recipe. For each set of the corpus it extracts 16 kHz audio to AUDIO_DIR/<set>/ and
-writes DATA_DIR/<set>/ (see mome/datadir.py), checked as a whole. A clip that cannot be used is
+writes DATA_DIR/<set>/ (see mome/data/datadir.py), checked as a whole. A clip that cannot be used is
 listed in skipped.txt with the reason; too many of them, or any of a test set, are an error.
 """
 
@@ -11,8 +11,9 @@ import logging
 import os
 from pathlib import Path
 
-from mome import ledger, span, stamp
+from mome import files
 from mome.bin import Parser, run, start_logging
+from mome.data import frame_range
 
 CORPORA = ("mini", "lrs3", "lrs2")
 MAX_APART = 2  # frames by which audio and video may differ in length
@@ -93,12 +94,12 @@ def check_disjoint(sets: dict[str, list], speakers: bool = True) -> None:
 
 def prepare(clips: list, data_dir: Path, audio_dir: Path, args: argparse.Namespace) -> None:
     """Write the data directory of one set."""
-    from mome import datadir
+    from mome.data import datadir
 
     place = os.path.abspath if args.media_paths == "absolute" else os.path.relpath
     wavs = {c.utterance: audio_dir / f"{c.utterance}.wav" for c in clips}
     marks = {
-        c.utterance: ledger.mark(
+        c.utterance: frame_range.mark(
             c.media_path, bool(c.text), VERSION, *(c.times or ()), *filter(None, (c.max_seconds,))
         )
         for c in clips
@@ -111,13 +112,13 @@ def prepare(clips: list, data_dir: Path, audio_dir: Path, args: argparse.Namespa
     }
     known = datadir.read_skipped(data_dir)
     there = all(path.exists() for u, path in wavs.items() if u not in known)
-    if stamp.fresh(data_dir, inputs) and there:
+    if files.up_to_date(data_dir, inputs) and there:
         log.info("%s is up to date", data_dir)
         return
 
-    stamp.clear(data_dir)
+    files.clear_stamp(data_dir)
     jobs = {c.utterance: (c, wavs[c.utterance]) for c in clips}
-    results, num_new = ledger.run(
+    results, num_new = files.run_clip_jobs(
         extract,
         jobs,
         marks,
@@ -127,7 +128,7 @@ def prepare(clips: list, data_dir: Path, audio_dir: Path, args: argparse.Namespa
         f"audio {data_dir.name}",
         start_logging,
     )
-    skipped = ledger.skipped(results)
+    skipped = files.skipped(results)
     where = datadir.write_skipped(data_dir, skipped)
     datadir.check_skipped(skipped, len(clips), datadir.is_test(data_dir), where)
     kept = [c for c in clips if c.utterance not in skipped]
@@ -138,7 +139,9 @@ def prepare(clips: list, data_dir: Path, audio_dir: Path, args: argparse.Namespa
         datadir.DataDir(
             wav={c.utterance: place(wavs[c.utterance]) for c in kept},
             video={
-                c.utterance: span.join(place(c.media_path), results[c.utterance].get("frames"))
+                c.utterance: frame_range.join(
+                    place(c.media_path), results[c.utterance].get("frames")
+                )
                 for c in kept
             },
             text={c.utterance: c.text for c in kept},
@@ -148,7 +151,7 @@ def prepare(clips: list, data_dir: Path, audio_dir: Path, args: argparse.Namespa
         ),
     )
     datadir.validate(data_dir)
-    stamp.write(data_dir, inputs)
+    files.write_stamp(data_dir, inputs)
     hours = sum(seconds.values()) / 3600
     log.info(
         f"{data_dir}: {len(kept)} utterances, {hours:.2f} h, {len(skipped)} left out;"
@@ -161,7 +164,7 @@ def extract(clip, wav_path: Path) -> dict:
 
     Raises ValueError when it has no text, no audio, no video, or they differ in length.
     """
-    from mome import audio, video
+    from mome.data import audio, video
 
     media_path = clip.media_path
     if clip.fault:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mome import stamp
+from mome import files
 from mome.bin import Parser, run, start_logging
 
 FORMAT = 1
@@ -56,23 +56,23 @@ def main(argv: list[str] | None = None) -> None:
     inputs = {
         "format": FORMAT,
         "options": {k: str(v) for k, v in vars(args).items() if k not in ("out_dir",)},
-        "config": stamp.digest(args.config) if args.config else SMALL,
+        "config": files.digest(args.config) if args.config else SMALL,
         "data": {
-            str(path): [stamp.digest(path / name) for name in names]
+            str(path): [files.digest(path / name) for name in names]
             for data_dir, mouths_dir in (
                 (args.train_data_dir, args.train_mouths_dir),
                 (args.valid_data_dir, args.valid_mouths_dir),
             )
             for path, names in (
-                (data_dir, ["phones", "utt2spk", stamp.NAME]),
-                (mouths_dir, ["mouths.scp", stamp.NAME]),
+                (data_dir, ["phones", "utt2spk", files.STAMP]),
+                (mouths_dir, ["mouths.scp", files.STAMP]),
             )
         },
     }
-    if stamp.fresh(args.out_dir, inputs):
+    if files.up_to_date(args.out_dir, inputs):
         log.info("%s is up to date", args.out_dir)
         return
-    stamp.clear(args.out_dir)
+    files.clear_stamp(args.out_dir)
 
     check_speakers(args.train_data_dir, args.valid_data_dir)
 
@@ -90,7 +90,7 @@ def main(argv: list[str] | None = None) -> None:
             except processes.ProcessRaisedException as error:
                 kind, _, message = str(error).strip().splitlines()[-1].partition(": ")
                 raise (ValueError(message) if kind in TOLD else error) from None
-    stamp.write(args.out_dir, inputs)
+    files.write_stamp(args.out_dir, inputs)
 
 
 def train(rank: int, args: argparse.Namespace, config, meeting: str | None = None) -> None:
@@ -162,7 +162,7 @@ def phone_classes() -> list[str]:
 
 def check_speakers(train_dir: Path, valid_dir: Path) -> None:
     """ValueError when a speaker is on both sides."""
-    from mome import datadir
+    from mome.data import datadir
 
     train, valid = (set(datadir.read(path).utt2spk.values()) for path in (train_dir, valid_dir))
     if both := sorted(train & valid):
@@ -176,7 +176,7 @@ def read_clips(data_dir: Path, mouths_dir: Path, index: int = 0, step: int = 1) 
     """Crops and phones of every `step`-th utterance; clips without a crop are left out, told."""
     from tqdm import tqdm
 
-    from mome import datadir, video
+    from mome.data import datadir, video
 
     phones = datadir.read(data_dir).phones
     if phones is None:

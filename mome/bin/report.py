@@ -19,9 +19,9 @@ from pathlib import Path
 
 import markdown as markdown_to_html
 
-from mome import plots, wer
 from mome.bin import Parser, run
 from mome.compression import Scale
+from mome.scoring import plots, wer
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from espnet2.fileio.read_text import read_2columns_text
 
-from mome import stamp, wer
+from mome import files
 from mome.bin import Parser, run
+from mome.scoring import wer
 
 log = logging.getLogger(__name__)
 
@@ -110,17 +111,17 @@ def score_experiment(exp_dir: Path, data_dir: Path, token_model: str) -> None:
         data = data_dir / Path(about["data"]).name
         out = hyp.parent / "score_wer"
         inputs = {
-            "ref": stamp.digest(data / "text"),
-            "hyp": stamp.digest(hyp),
-            "utt2spk": stamp.digest(data / "utt2spk"),
-            "token_model": stamp.digest(token_model) if token_model else None,
+            "ref": files.digest(data / "text"),
+            "hyp": files.digest(hyp),
+            "utt2spk": files.digest(data / "utt2spk"),
+            "token_model": files.digest(token_model) if token_model else None,
             "sclite": sclite_command(),
         }
-        if stamp.fresh(out, inputs):
+        if files.up_to_date(out, inputs):
             continue
-        stamp.clear(out)
+        files.clear_stamp(out)
         result = score_one(data / "text", hyp, hyp.parent, data / "utt2spk", token_model)
-        stamp.write(out, inputs)
+        files.write_stamp(out, inputs)
         log.info(f"{hyp.parent}: WER {result.error_rate:.1f} %")
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mome import stamp
+from mome import files
 from mome.bin import Parser, run
 
 FORMAT = 2  # of what is made; a change here makes a corpus anew
@@ -62,7 +62,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     takes = plan(args)
     inputs = describe(args)
-    if stamp.fresh(args.root, inputs) and all(take.whole for take in takes):
+    if files.up_to_date(args.root, inputs) and all(take.whole for take in takes):
         log.info("%s is up to date", args.root)
         return
     prepare(args.root, inputs)
@@ -75,7 +75,7 @@ def main(argv: list[str] | None = None) -> None:
     if args.layout == "lrs2":
         write_lists(args.root, takes)
     shutil.rmtree(args.root / IN_PROGRESS, ignore_errors=True)
-    stamp.write(args.root, inputs)
+    files.write_stamp(args.root, inputs)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
@@ -111,12 +111,12 @@ def describe(args: argparse.Namespace) -> dict:
 def prepare(root: Path, inputs: dict) -> None:
     """Keep the clips of a stopped run with the same options; remove a corpus of other ones."""
     again = root / IN_PROGRESS
-    if stamp.fresh(root, inputs) or stamp.fresh(again, inputs):
-        stamp.write(again, inputs)
+    if files.up_to_date(root, inputs) or files.up_to_date(again, inputs):
+        files.write_stamp(again, inputs)
         return
     folders = [root / name for name in {*LRS3_FOLDERS.values(), LRS2_MEDIA}]
     there = sorted(str(folder) for folder in folders if folder.exists())
-    ours = any((folder / stamp.NAME).exists() for folder in (root, again))
+    ours = any((folder / files.STAMP).exists() for folder in (root, again))
     if there and not ours:
         raise ValueError(
             f"{there[0]} is there and was not made by this command: name another folder, or "
@@ -124,10 +124,10 @@ def prepare(root: Path, inputs: dict) -> None:
         )
     if there:
         log.info("%s was made with other options: made anew", root)
-    stamp.clear(root)
+    files.clear_stamp(root)
     for folder in folders:
         shutil.rmtree(folder, ignore_errors=True)
-    stamp.write(again, inputs)
+    files.write_stamp(again, inputs)
 
 
 # ---- the plan -----------------------------------------------------------------------------------

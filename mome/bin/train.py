@@ -33,12 +33,14 @@ from espnet2.train.reporter import Reporter
 from torch.utils.tensorboard import SummaryWriter
 from transformers.integrations import HfDeepSpeedConfig
 
-from mome import checkpoint, config, stamp
-from mome.analysis import text_floor
+from mome import checkpoint, config, files
 from mome.bin import Parser, run
 from mome.config import Config, TrainConfig
-from mome.dataset import FeatureDataset, Pick, Sampler, plan, to_device
-from mome.experiment import (
+from mome.data.dataset import FeatureDataset, Pick, Sampler, plan, to_device
+from mome.data.features import open_source
+from mome.model import STREAMS, MoMEModel, load_llm, measured
+from mome.prompt import text_ids
+from mome.training.experiment import (
     clock,
     engine_config,
     holdings,
@@ -52,10 +54,8 @@ from mome.experiment import (
     open_experiment,
     total,
 )
-from mome.model import STREAMS, MoMEModel, load_llm, measured
-from mome.online import open_source
-from mome.prompt import text_ids
-from mome.warmup import warm_up
+from mome.training.text_floor import text_floor
+from mome.training.warmup import warm_up
 
 log = logging.getLogger(__name__)
 
@@ -282,7 +282,7 @@ def main(argv: list[str] | None = None) -> None:
         if begin:
             run_training(cfg, args, resuming)
             if rank == 0:
-                stamp.write(args.exp_dir, about)
+                files.write_stamp(args.exp_dir, about)
         dist.barrier()
     dist.destroy_process_group()
 

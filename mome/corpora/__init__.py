@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mome.datadir import Clip
+from mome.data.datadir import Clip
 
 MARKS = re.compile(r"\{[^}]*\}")  # {LG}, {NS}: laughter, noise
 NOT_A_WORD = re.compile(r"[^\w']|_")

@@ -9,7 +9,7 @@ to a speaker that there is; the lists have some of them in several sets, and are
 from pathlib import Path
 
 from mome.corpora import Coverage, clips_at
-from mome.datadir import Clip
+from mome.data.datadir import Clip
 
 SETS = ("train", "valid", "test")
 LISTS = {"train": ("pretrain", "train"), "valid": ("val",), "test": ("test",)}

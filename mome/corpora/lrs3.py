@@ -10,7 +10,7 @@ import hashlib
 from pathlib import Path
 
 from mome.corpora import Coverage, clips_of_folder
-from mome.datadir import Clip
+from mome.data.datadir import Clip
 
 SETS = ("train", "valid", "test")
 HOURS = (433, 30)  # of training, the first one by default

@@ -13,7 +13,7 @@ text and face track, in pretrain the times of the words, too.
 from pathlib import Path
 
 from mome.corpora import read_text_file
-from mome.datadir import Clip
+from mome.data.datadir import Clip
 
 SETS = ("train", "valid", "test")
 LRS3_FOLDERS = {"train": ("pretrain", "trainval"), "valid": ("trainval",), "test": ("test",)}

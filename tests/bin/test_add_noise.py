@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mome import audio, datadir, noise
 from mome.bin import add_noise
-from mome.datadir import DataDir
+from mome.data import audio, datadir, noise
+from mome.data.datadir import DataDir
 
 
 def write_set(path: str, speakers: list[str], per_speaker: int, seed: int, level: float = 0.05):

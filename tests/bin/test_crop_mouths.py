@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mome import ark, datadir, video
 from mome.bin import crop_mouths
-from mome.datadir import DataDir
+from mome.data import ark, datadir, video
+from mome.data.datadir import DataDir
 from mome.synthesis import movie
 from mome.synthesis.face import Face
 from mome.synthesis.visemes import Mouth

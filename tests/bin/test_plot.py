@@ -2,9 +2,10 @@ import cv2
 import numpy as np
 import pytest
 
-from mome import audio, plots, video
 from mome.bin import plot
 from mome.compression import Scale
+from mome.data import audio, video
+from mome.scoring import plots
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from mome import audio, datadir, video
 from mome.bin import prepare_data
+from mome.data import audio, datadir, video
 
 
 def write_clip(

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from mome import datadir, video
 from mome.avhubert import AVHuBERT
 from mome.bin.pretrain_video import frame_phones, main, phone_classes
-from mome.datadir import DataDir
+from mome.data import datadir, video
+from mome.data.datadir import DataDir
 
 SIZE = {
     "dim": 16, "ffn_dim": 32, "num_layers": 1, "num_heads": 2, "position_kernel": 4,

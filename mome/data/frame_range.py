@@ -7,6 +7,8 @@ behind a file. A media file's name ends with its extension, so brackets elsewher
 import re
 from pathlib import Path
 
+from mome import files
+
 
 def split(entry: str | Path) -> tuple[Path, tuple[int, int] | None]:
     """The file of an entry and its range of frames, None when it is the whole file."""
@@ -19,3 +21,9 @@ def split(entry: str | Path) -> tuple[Path, tuple[int, int] | None]:
 def join(path: str | Path, frames: tuple[int, int] | None) -> str:
     """The entry of a file, or of a range of its frames."""
     return str(path) if frames is None else f"{path}[{frames[0]}:{frames[1]}]"
+
+
+def mark(entry: str | Path, *options: object) -> str:
+    """`files.clip_mark` of an entry: it changes with the file, the options and the frames."""
+    path, frames = split(entry)
+    return files.clip_mark(path, *options, *(frames or ()))

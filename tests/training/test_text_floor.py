@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from mome.analysis import ngram_loss, text_floor
+from mome.training.text_floor import ngram_loss, text_floor
 
 END = 0
 

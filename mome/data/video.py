@@ -19,7 +19,7 @@ import av
 import cv2
 import numpy as np
 
-from mome import span
+from mome.data import frame_range
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ def read_frames(path: str | Path, pixels: str = "rgb24") -> np.ndarray:
     the latest frame; the log says so. Raises FileNotFoundError, or ValueError when there is no
     picture or it cannot be decoded.
     """
-    path, piece = span.split(path)
+    path, piece = frame_range.split(path)
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     frames, times = [], []
@@ -143,9 +143,9 @@ def find_landmarks(frames: np.ndarray, backend: str = "mediapipe") -> np.ndarray
     (T, 4, 2) float32, points (x, y) in pixels, left as seen; NaN where no face was found.
     """
     if backend == "mtcnn":
-        from mome import mtcnn  # torch takes seconds to import
+        from mome.data import landmarks  # torch takes seconds to import
 
-        return mtcnn.landmarks_of(mtcnn.find(frames))
+        return landmarks.landmarks_of(landmarks.find(frames))
     if backend != "mediapipe":
         raise ValueError(f"landmarks are found by mediapipe or mtcnn, not '{backend}'")
     T, height, width, _ = frames.shape

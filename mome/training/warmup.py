@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from mome.config import TrainConfig
-from mome.dataset import FeatureDataset, Pick, to_device
-from mome.experiment import clock
+from mome.data.dataset import FeatureDataset, Pick, to_device
 from mome.model import MoMEModel
+from mome.training.experiment import clock
 
 log = logging.getLogger(__name__)
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mome import datadir
-from mome.datadir import DataDir
+from mome.data import datadir
+from mome.data.datadir import DataDir
 
 
 @pytest.fixture

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from mome import ark
-from mome.dataset import Archives, FeatureDataset, Pick, Sampler, plan
+from mome.data import ark
+from mome.data.dataset import Archives, FeatureDataset, Pick, Sampler, plan
 
 
 def encode(text: str) -> list[int]:

@@ -13,17 +13,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from mome import augment, datadir, encoders, video
+from mome import encoders
 from mome.config import EncodersConfig
-from mome.dataset import Archives, Pick
-from mome.mixing import Noise, waveform
+from mome.data import augment, datadir, video
+from mome.data.dataset import Archives, Pick
+from mome.data.mixing import Noise, waveform
 
 READERS = 8  # threads
 STREAM = {"audio": 0, "video": 1}  # for seeds
 
 
 class Online:
-    """Frames of the utterances of a data directory; the interface of `mome.dataset.Archives`.
+    """Frames of the utterances of a data directory; the interface of `mome.data.dataset.Archives`.
 
     Args:
         data_dir: the set.

@@ -1,11 +1,11 @@
-"""Work that is resumable at the clip."""
+"""Files are written whole, folders remember their inputs, and work resumes at the clip."""
 
 import json
 import os
 
 import pytest
 
-from mome import ledger
+from mome import files
 
 
 def write_length(path, text):
@@ -24,7 +24,7 @@ def run(folder, texts, num_jobs=1, marks=None):
     outputs = {u: folder / u for u in texts}
     jobs = {u: (outputs[u], text) for u, text in texts.items()}
     marks = marks or {u: text for u, text in texts.items()}
-    return ledger.run(write_length, jobs, marks, outputs, folder / "done.jsonl", num_jobs)
+    return files.run_clip_jobs(write_length, jobs, marks, outputs, folder / "done.jsonl", num_jobs)
 
 
 def test_results_come_in_order_and_refusals_with_their_reason(tmp_path):
@@ -34,7 +34,7 @@ def test_results_come_in_order_and_refusals_with_their_reason(tmp_path):
         ("a", {"skipped": "no text"}),
         ("c", {"length": 3}),
     ]
-    assert num_new == 3 and ledger.skipped(results) == {"a": "no text"}
+    assert num_new == 3 and files.skipped(results) == {"a": "no text"}
 
 
 def test_only_what_is_missing_or_changed_is_done_again(tmp_path):
@@ -92,9 +92,53 @@ def test_a_process_that_dies_is_told_and_does_not_hang(tmp_path):
 
 def test_a_mark_changes_with_the_file_and_the_options(tmp_path):
     path = tmp_path / "clip.mp4"
-    assert ledger.mark(path) == "missing"
+    assert files.clip_mark(path) == "missing"
     path.write_text("one")
-    first = ledger.mark(path, "centre")
-    assert ledger.mark(path, "centre") == first != ledger.mark(path, "mediapipe")
+    first = files.clip_mark(path, "centre")
+    assert files.clip_mark(path, "centre") == first != files.clip_mark(path, "mediapipe")
     path.write_text("three")
-    assert ledger.mark(path, "centre") != first
+    assert files.clip_mark(path, "centre") != first
+
+
+def test_a_folder_is_fresh_for_its_own_inputs_alone(tmp_path):
+    inputs = {"rate": 4, "scp": "abc", "snrs": [0.0, 5.0]}
+    assert not files.up_to_date(tmp_path, inputs)
+    files.write_stamp(tmp_path, inputs)
+    assert files.up_to_date(tmp_path, inputs)
+    assert not files.up_to_date(tmp_path, inputs | {"rate": 5})
+    assert files.changed_inputs(tmp_path, inputs | {"rate": 5, "new": 1}) == ["new", "rate"]
+    files.clear_stamp(tmp_path)
+    assert not files.up_to_date(tmp_path, inputs)
+
+
+def test_a_digest_follows_content_for_small_files(tmp_path):
+    path = tmp_path / "text"
+    path.write_text("a")
+    before = files.digest(path)
+    os.utime(path, (1, 1))
+    assert files.digest(path) == before
+    path.write_text("b")
+    assert files.digest(path) != before
+    assert files.digest(tmp_path / "none") == "missing"
+
+
+def test_a_digest_of_a_folder_follows_names_and_contents_but_not_stamps(tmp_path):
+    (tmp_path / "a").write_text("1")
+    before = files.digest(tmp_path)
+    files.write_stamp(tmp_path, {})
+    assert files.digest(tmp_path) == before
+    (tmp_path / "a").rename(tmp_path / "b")
+    assert files.digest(tmp_path) != before
+
+
+def test_a_file_has_its_name_only_once_it_is_whole(tmp_path):
+    path = tmp_path / "new" / "text"
+    with files.atomic_write(path) as tmp_path_of_it:
+        tmp_path_of_it.write_text("a")
+        assert not path.exists()
+    assert path.read_text() == "a"
+    with pytest.raises(RuntimeError), files.atomic_write(path) as tmp_path_of_it:
+        tmp_path_of_it.write_text("b")
+        raise RuntimeError
+    assert path.read_text() == "a"
+    assert [p.name for p in path.parent.iterdir()] == ["text"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from mome import audio
+from mome.data import audio
 
 
 def tone(seconds: float, rate: int, hertz: float = 440.0) -> np.ndarray:

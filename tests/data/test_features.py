@@ -7,9 +7,9 @@ from bin.test_extract_features import NUM_FRAMES, corpus, encoders, extract  # n
 from conftest import baby_model
 
 from mome.config import EncodersConfig
-from mome.dataset import Archives, FeatureDataset, Pick
-from mome.mixing import Noise
-from mome.online import Online, open_source
+from mome.data.dataset import Archives, FeatureDataset, Pick
+from mome.data.features import Online, open_source
+from mome.data.mixing import Noise
 
 PLAIN = {"random_crop": False, "mirror_share": 0.0, "mask_s": 0.0}
 STREAMS = ("audio", "video")

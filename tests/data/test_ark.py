@@ -8,7 +8,7 @@ import kaldiio
 import numpy as np
 import pytest
 
-from mome import ark
+from mome.data import ark
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from mome import stamp
+from mome import files
 from mome.config import Config, TrainConfig, as_dict
-from mome.dataset import FeatureDataset
+from mome.data.dataset import FeatureDataset
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ def open_experiment(exp_dir: Path, about: dict, resume: bool) -> bool:
     A training of other settings or data is moved aside, never mixed or deleted; more steps than
     before continue it.
     """
-    if resume and stamp.fresh(exp_dir, about) and (exp_dir / "best").exists():
+    if resume and files.up_to_date(exp_dir, about) and (exp_dir / "best").exists():
         log.info(f"{exp_dir} is trained with these settings already: nothing to do")
         return False
     path = exp_dir / "run.json"
@@ -57,7 +57,7 @@ def open_experiment(exp_dir: Path, about: dict, resume: bool) -> bool:
             why = f"differs in {', '.join(differ)}" if differ else "no --resume was given"
             log.info(f"the training in {exp_dir} was moved to {aside}: {why}")
     exp_dir.mkdir(parents=True, exist_ok=True)
-    stamp.clear(exp_dir)
+    files.clear_stamp(exp_dir)
     beside = path.with_suffix(".tmp")
     beside.write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
     beside.replace(path)
@@ -72,7 +72,7 @@ def made_from(cfg: Config, **dirs: Path) -> dict:
     digests = {}
     for name, path in dirs.items():
         table = "feats.json" if (path / "feats.json").exists() else "wav.scp"
-        digests[f"{name}_set"] = stamp.digest(path / table) + stamp.digest(path / "text")
+        digests[f"{name}_set"] = files.digest(path / table) + files.digest(path / "text")
     return flatten(json.loads(json.dumps(as_dict(cfg)))) | digests
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from mome import wer
 from mome.bin import score as command
+from mome.scoring import wer
 
 WORDS = ["a", "b", "c", "don't", "été"]
 

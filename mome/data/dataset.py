@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from mome import ark
+from mome.data import ark
 
 FRAME_S = 0.04  # seconds in a frame of the budget
 AUDIO_FRAMES = 2  # audio frames (20 ms) in a frame of the budget (40 ms)
@@ -30,7 +30,7 @@ class Pick:
     index: int
     copy: int = 0  # 0 clean, 1.. a noisy copy
     audio_kept: bool = True
-    seed: tuple[int, ...] = ()  # of what else is random about it, see mome/online.py
+    seed: tuple[int, ...] = ()  # of what else is random about it, see mome/data/features.py
 
 
 class Archives:
@@ -109,7 +109,7 @@ class FeatureDataset(Dataset):
     """Utterances with their text: what training and decoding take batches of.
 
     Args:
-        source: of the frames, `Archives` or `mome.online.Online`.
+        source: of the frames, `Archives` or `mome.data.features.Online`.
         encode: transcript -> token ids.
     """
 

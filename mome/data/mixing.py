@@ -1,8 +1,8 @@
 """Noise for the utterances of a training: what it is made of and how loud it is (MoME §4.1).
 
 Each utterance gets an SNR from a list, and either a piece of one of the user's files or noise made
-on the spot: babble of other speakers, speech-shaped, pink or white (mome/noise.py). Draws come from
-the generator that is given, so the same generator makes the same noise.
+on the spot: babble of other speakers, speech-shaped, pink or white (mome/data/noise.py). Draws come
+from the generator that is given, so the same generator makes the same noise.
 """
 
 import functools
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mome import audio, datadir, noise
+from mome.data import audio, datadir, noise
 
 CACHED = 2000  # waveforms that a process remembers
 
@@ -25,7 +25,7 @@ class Noise:
     """Where the noise of a training comes from.
 
     Args:
-        kind: one of `mome.noise.MADE`; not used with `noise_dir`.
+        kind: one of `mome.data.noise.MADE`; not used with `noise_dir`.
         snrs: signal-to-noise ratios in dB, drawn from evenly.
         voices: data directory whose speakers made noise is of.
         num_voices: utterances of other speakers that babble at once.

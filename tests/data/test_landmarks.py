@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mome import mtcnn, video
+from mome.data import landmarks, video
 from mome.synthesis.face import Face
 from mome.synthesis.visemes import Mouth
 
@@ -47,7 +47,7 @@ def find_in(monkeypatch, faces: list[list[tuple[int, int, float]]]) -> np.ndarra
     """Landmarks (T, 4, 2) of a clip with these faces."""
     frames = np.repeat(FRAMES[:1], len(faces), axis=0)
     frames[:, 0, 0, 0] = range(len(faces))
-    monkeypatch.setattr(mtcnn, "load", lambda: MadeUp(faces))
+    monkeypatch.setattr(landmarks, "load", lambda: MadeUp(faces))
     return video.find_landmarks(frames, "mtcnn")
 
 
@@ -84,14 +84,14 @@ def test_a_frame_that_the_detector_fails_at_has_no_face_and_the_others_do(monkey
                 raise error
             return super().detect(frames, landmarks)
 
-    monkeypatch.setattr(mtcnn, "load", lambda: Fails([[(0, 90, 1.0)]] * 4))
+    monkeypatch.setattr(landmarks, "load", lambda: Fails([[(0, 90, 1.0)]] * 4))
     frames = FRAMES.copy()
     frames[:, 0, 0, 0] = range(4)
-    lost = np.isnan(mtcnn.find(frames)[:, 0, 0])
+    lost = np.isnan(landmarks.find(frames)[:, 0, 0])
     assert lost.tolist() == [False, False, True, False]
     error.args = ("no memory is left",)
     with pytest.raises(type(error), match="no memory"):
-        mtcnn.find(frames)
+        landmarks.find(frames)
 
 
 def test_overlapping_boxes_go_as_in_a_slow_obvious_version():
@@ -110,9 +110,9 @@ def test_overlapping_boxes_go_as_in_a_slow_obvious_version():
         if all(overlap(boxes[j], boxes[k]) <= 0.5 for j in same):
             kept.append(k)
     tensors = (torch.from_numpy(x) for x in (boxes, scores, pictures))
-    assert mtcnn.without_overlap(*tensors, 0.5).tolist() == kept
+    assert landmarks.without_overlap(*tensors, 0.5).tolist() == kept
     nothing = torch.zeros(0)
-    assert mtcnn.without_overlap(torch.zeros(0, 4), nothing, nothing.long(), 0.5).shape == (0,)
+    assert landmarks.without_overlap(torch.zeros(0, 4), nothing, nothing.long(), 0.5).shape == (0,)
 
 
 @installed
@@ -120,8 +120,8 @@ def test_the_landmarks_are_those_of_mediapipe():
     film = Face([1]).film(np.array([Mouth()] * 4 + [Mouth(jaw=1, open=1)] * 4), [1])[0]
     apart = video.find_landmarks(film, "mtcnn") - video.find_landmarks(film)
     assert np.abs(apart.mean(axis=0)).max() < 6
-    assert np.isnan(mtcnn.find(np.full((2, 96, 96, 3), 128, np.uint8))).all()
-    assert np.isnan(mtcnn.find(np.zeros((2, 12, 300, 3), np.uint8))).all()  # smaller than a face
+    assert np.isnan(landmarks.find(np.full((2, 96, 96, 3), 128, np.uint8))).all()
+    assert np.isnan(landmarks.find(np.zeros((2, 12, 300, 3), np.uint8))).all()  # too small
 
 
 @pytest.mark.skipif(REAL_CLIPS is None, reason="MOME_REAL_CLIPS names no folder of real clips")

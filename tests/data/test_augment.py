@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mome.augment import GREY, mask_time, mirror, random_crop
+from mome.data.augment import GREY, mask_time, mirror, random_crop
 from mome.encoders import VIDEO_MEAN, normalise
 
 RNG = np.random.default_rng(0)

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mome import video
+from mome.data import video
 from mome.synthesis.face import Face
 from mome.synthesis.visemes import Mouth
 

@@ -2,8 +2,8 @@ import errno
 
 import pytest
 
-from mome import experiment
-from mome.experiment import only_one, open_experiment
+from mome.training import experiment
+from mome.training.experiment import only_one, open_experiment
 
 
 def test_two_trainings_cannot_write_one_folder(tmp_path):

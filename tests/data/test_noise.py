@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mome import noise
+from mome.data import noise
 
 
 def signal(seed: int, length: int = 16000, scale: float = 0.1) -> np.ndarray:

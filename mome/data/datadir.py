@@ -20,7 +20,7 @@ from pathlib import Path
 from espnet2.fileio.datadir_writer import DatadirWriter
 from espnet2.fileio.read_text import read_2columns_text
 
-from mome import span
+from mome.data import frame_range
 
 MAX_SKIPPED = 0.01  # share of a set's clips that may be left out; none of a test set's
 SHOWN = 3  # problems told in one message
@@ -188,7 +188,7 @@ def validate(path: str | Path) -> DataDir:
                 problems.append(f"{name} says {value} at {utterance}")
             elif table == "utt2spk" and not utterance.startswith(f"{value}-"):
                 problems.append(f"{name}: {utterance} does not begin with its speaker {value}")
-            elif table in ("wav", "video", "phones") and not span.split(value)[0].exists():
+            elif table in ("wav", "video", "phones") and not frame_range.split(value)[0].exists():
                 problems.append(f"{name}: {utterance} has {value}, which does not exist")
     if not data.utt2spk:
         problems.append("utt2spk is empty")
