@@ -1,6 +1,6 @@
-"""The shape of the package, read from its sources: who imports whom, how long files and functions are.
+"""The shape of the package, read from its sources: who imports whom, and how long files are.
 
-bin  ->  transcribe scoring training synthesis  ->  model decoding checkpoint data corpora  ->  leaves
+bin -> transcribe scoring training synthesis -> model decoding checkpoint data corpora -> leaves
 """
 
 import ast
