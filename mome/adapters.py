@@ -1,18 +1,50 @@
-"""The adapter of a configuration beside the blocks of an LLM: MoME, LoRA or a plain one."""
+"""The adapters of a configuration, attached to the blocks of an LLM: MoME, LoRA or a plain one.
+
+The plain adapter is one expert that sees every token, without a router (MoME Table 3, first row). A
+mixture of experts is compared with it: it has the same width and makes no choice.
+
+Shape key
+    B  batch    N  tokens    D  width of the LLM    H  bottleneck
+"""
 
 import math
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from mome.config import ModelConfig
 from mome.experts import MoME
 from mome.inject import adapters, decoder_layers, inject
 from mome.lora import LoRA
-from mome.plain import Plain
 
 
-def attach(llm: nn.Module, config: ModelConfig, num_scales: int) -> int:
+class Plain(nn.Module):
+    """Linear(D -> H) - GELU - Linear(H -> D). Starts as a no-op: the second is zero."""
+
+    def __init__(self, dim: int, bottleneck: int):
+        super().__init__()
+        if bottleneck < 1:
+            raise ValueError(f"bottleneck must be 1 or more, got {bottleneck}")
+        self.down, self.up = nn.Linear(dim, bottleneck), nn.Linear(bottleneck, dim)
+        bound = 1 / math.sqrt(dim)
+        nn.init.uniform_(self.down.weight, -bound, bound)
+        for zero in (self.down.bias, self.up.weight, self.up.bias):
+            nn.init.zeros_(zero)
+
+    def forward(self, x_BND: Tensor) -> Tensor:
+        return self.up(F.gelu(self.down(x_BND)))
+
+    def input_weights(self) -> list[nn.Parameter]:
+        """Those that meet the input."""
+        return [self.down.weight]
+
+    def active_parameters(self) -> int:
+        """Parameters used for a token: all."""
+        return sum(p.numel() for p in self.parameters())
+
+
+def attach_adapters(llm: nn.Module, config: ModelConfig, num_scales: int) -> int:
     """Freeze `llm` and give it the adapters that `config` asks for. Returns how many."""
     dim = llm.config.hidden_size
 
@@ -39,11 +71,11 @@ def attach(llm: nn.Module, config: ModelConfig, num_scales: int) -> int:
     count = inject(llm, "q_v" if config.adapter == "lora" else config.position, make)
     with torch.no_grad():
         for layer in decoder_layers(llm):
-            scale_first_weights(layer, config)
+            scale_input_weights(layer, config)
     return count
 
 
-def scale_first_weights(layer: nn.Module, config: ModelConfig) -> None:
+def scale_input_weights(layer: nn.Module, config: ModelConfig) -> None:
     """Set the scale at which the adapters of a layer begin (the paper does not give one).
 
     What an adapter reads has passed a norm of the LLM, whose weights may be small: 0.05 to 0.4 in
@@ -56,7 +88,7 @@ def scale_first_weights(layer: nn.Module, config: ModelConfig) -> None:
     if config.adapter_init == "unit":  # uniform in +-1/sqrt(D): a third of the input's variance
         gain = math.sqrt(3) / norm.weight.float().square().mean().sqrt()
     for adapter in adapters(layer):
-        for weight in adapter.first_weights():
+        for weight in adapter.input_weights():
             weight.mul_(gain)
         if config.adapter == "mome" and config.router != "static":
             adapter.router.weight.mul_(config.router_gain)

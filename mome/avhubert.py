@@ -93,12 +93,12 @@ class AVHuBERT(nn.Module):
         if len(lengths) != B or max(lengths) > T or min(lengths) < 1:
             raise ValueError(f"lengths {lengths} do not fit a batch of {B} clips of {T} frames")
         steps_T = torch.arange(T, device=video_B1THW.device)
-        real_BT = steps_T < torch.tensor(lengths, device=steps_T.device)[:, None]
+        padding_mask_BT = steps_T < torch.tensor(lengths, device=steps_T.device)[:, None]
 
-        x_BTD = self.feature_extractor_video(video_B1THW, real_BT)
+        x_BTD = self.feature_extractor_video(video_B1THW, padding_mask_BT)
         x_BTD = torch.cat([torch.zeros_like(x_BTD), x_BTD], dim=-1)  # no audio, video
         x_BTD = self.post_extract_proj(self.layer_norm(x_BTD))
-        return self.encoder(x_BTD, real_BT)
+        return self.encoder(x_BTD, padding_mask_BT)
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "AVHuBERT":
@@ -162,20 +162,22 @@ class VideoFrontend(nn.Module):
         self.resnet.trunk = ResNet(C, config.resnet_dims, config.resnet_blocks, config.relu)
         self.proj = nn.Linear(config.resnet_dims[-1], config.dim)
 
-    def forward(self, video_B1THW: Tensor, real_BT: Tensor) -> Tensor:
-        x_B1THW = video_B1THW * real_BT[:, None, :, None, None]  # what the convolution pads with
+    def forward(self, video_B1THW: Tensor, padding_mask_BT: Tensor) -> Tensor:
+        x_B1THW = (
+            video_B1THW * padding_mask_BT[:, None, :, None, None]
+        )  # what the convolution pads with
         x_BCTHW = self.resnet.frontend3D(x_B1THW)
         x_BTCHW = x_BCTHW.transpose(1, 2)
-        whole = bool(real_BT.all())
-        x_VCHW = x_BTCHW.flatten(0, 1) if whole else x_BTCHW[real_BT]  # without the padding
+        whole = bool(padding_mask_BT.all())
+        x_VCHW = x_BTCHW.flatten(0, 1) if whole else x_BTCHW[padding_mask_BT]  # without the padding
         x_VCHW = x_VCHW.contiguous(memory_format=torch.channels_last)  # faster on a CPU
         x_VCHW = F.max_pool2d(x_VCHW, kernel_size=3, stride=2, padding=1)
         x_VC = self.resnet.trunk(x_VCHW)
         x_VD = self.proj(x_VC)
         if whole:
-            return x_VD.unflatten(0, real_BT.shape)
-        x_BTD = x_VD.new_zeros(*real_BT.shape, x_VD.shape[-1])
-        x_BTD[real_BT] = x_VD
+            return x_VD.unflatten(0, padding_mask_BT.shape)
+        x_BTD = x_VD.new_zeros(*padding_mask_BT.shape, x_VD.shape[-1])
+        x_BTD[padding_mask_BT] = x_VD
         return x_BTD
 
 
@@ -247,16 +249,18 @@ class Encoder(nn.Module):
         self.layer_norm = nn.LayerNorm(config.dim)
         self.dropout = config.dropout
 
-    def forward(self, x_BTD: Tensor, real_BT: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor, padding_mask_BT: Tensor) -> Tensor:
         T = x_BTD.shape[1]
-        x_BTD = x_BTD * real_BT[..., None]
+        x_BTD = x_BTD * padding_mask_BT[..., None]
         positions_BDT = self.pos_conv(x_BTD.transpose(1, 2))[..., :T]  # an even kernel adds one
         x_BTD = x_BTD + F.gelu(positions_BDT).transpose(1, 2)
         x_BTD = F.dropout(x_BTD, self.dropout, self.training)
-        mask_B11T = None if bool(real_BT.all()) else real_BT[:, None, None, :]
+        attention_mask_B11T = (
+            None if bool(padding_mask_BT.all()) else padding_mask_BT[:, None, None, :]
+        )
         for layer in self.layers:
-            x_BTD = layer(x_BTD, mask_B11T)
-        return self.layer_norm(x_BTD) * real_BT[..., None]
+            x_BTD = layer(x_BTD, attention_mask_B11T)
+        return self.layer_norm(x_BTD) * padding_mask_BT[..., None]
 
 
 class Layer(nn.Module):
@@ -271,8 +275,8 @@ class Layer(nn.Module):
         self.final_layer_norm = nn.LayerNorm(config.dim)
         self.dropout = config.dropout
 
-    def forward(self, x_BTD: Tensor, mask_B11T: Tensor | None) -> Tensor:
-        y_BTD = self.self_attn(self.self_attn_layer_norm(x_BTD), mask_B11T)
+    def forward(self, x_BTD: Tensor, attention_mask_B11T: Tensor | None) -> Tensor:
+        y_BTD = self.self_attn(self.self_attn_layer_norm(x_BTD), attention_mask_B11T)
         x_BTD = x_BTD + F.dropout(y_BTD, self.dropout, self.training)
         y_BTD = self.fc2(F.gelu(self.fc1(self.final_layer_norm(x_BTD))))
         return x_BTD + F.dropout(y_BTD, self.dropout, self.training)
@@ -285,10 +289,10 @@ class Attention(nn.Module):
         for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
             setattr(self, name, nn.Linear(config.dim, config.dim))
 
-    def forward(self, x_BTD: Tensor, mask_B11T: Tensor | None) -> Tensor:
+    def forward(self, x_BTD: Tensor, attention_mask_B11T: Tensor | None) -> Tensor:
         q, k, v = (
             proj(x_BTD).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
             for proj in (self.q_proj, self.k_proj, self.v_proj)
         )
-        y_BHTE = F.scaled_dot_product_attention(q, k, v, attn_mask=mask_B11T)
+        y_BHTE = F.scaled_dot_product_attention(q, k, v, attn_mask=attention_mask_B11T)
         return self.out_proj(y_BHTE.transpose(1, 2).flatten(2))

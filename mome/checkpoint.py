@@ -22,18 +22,18 @@ from mome import config as config_file
 SAMPLE = 512  # values read from each end of a parameter
 
 
-def fingerprint(llm: nn.Module, whole: Callable = contextlib.nullcontext) -> str:
+def fingerprint(llm: nn.Module, gathered: Callable = contextlib.nullcontext) -> str:
     """A short text that tells base models apart: names, shapes and some values of each parameter.
 
     The same for a model from the hub and from a folder, in bfloat16 and in float32 made from it;
-    adapters do not count. `whole([parameter])` is a context that makes it whole, where devices
-    have a part of it each.
+    adapters do not count. `gathered([parameter])` is a context in which this process holds the
+    whole parameter, where each device has a part of it.
     """
     sha = hashlib.sha256()
     for name, parameter in sorted(llm.named_parameters()):
         if ".adapter." in name or name.startswith("adapter."):
             continue
-        with whole([parameter]):
+        with gathered([parameter]):
             flat = parameter.detach().flatten()
             ends = torch.cat([flat[:SAMPLE], flat[-SAMPLE:]]).to("cpu", torch.bfloat16)
             sha.update(f"{name} {tuple(parameter.shape)}".encode())

@@ -89,8 +89,8 @@ def compress(
     if lengths_B is None:
         lengths_B = torch.full((B,), T, device=frames_BTD.device)
     else:
-        inside_BT = torch.arange(T, device=frames_BTD.device) < lengths_B[:, None]
-        frames_BTD = frames_BTD * inside_BT[..., None]
+        padding_mask_BT = torch.arange(T, device=frames_BTD.device) < lengths_B[:, None]
+        frames_BTD = frames_BTD * padding_mask_BT[..., None]
     missing = N * rate - T  # negative when the tail is dropped
     groups = F.pad(frames_BTD, (0, 0, 0, missing)).reshape(B, N, rate, D)
     if how == "stack":

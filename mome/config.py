@@ -6,6 +6,7 @@ run before anything heavy starts. The resolved file is saved in `exp/`, and deco
 
 import dataclasses
 import difflib
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +21,12 @@ ADAPTERS = ("mome", "lora", "plain")
 POSITIONS = ("mhsa", "ffn", "layer")
 ROUTERS = ("shared", "per_scale", "static")
 LORA_FORMS = ("ms", "ss", "mss")
+RENAMED = {  # settings by their old names, which are still read
+    "train.clip": "train.max_grad_norm",
+    "train.warmup": "train.ctc_warmup",
+    "decode.tokens_more": "decode.extra_tokens",
+}
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -135,8 +142,8 @@ class WarmupConfig:
     def __post_init__(self):
         if self.num_steps and self.start_from:
             raise ValueError(
-                "train.warmup.num_steps and train.warmup.start_from exclude each other: set the"
-                " first to 0"
+                "train.ctc_warmup.num_steps and train.ctc_warmup.start_from exclude each other: set"
+                " the first to 0"
             )
 
 
@@ -149,7 +156,7 @@ class TrainConfig:
     lr_warmup_steps: int = 500
     weight_decay: float = 0.1
     betas: list[float] = field(default_factory=lambda: [0.9, 0.98])
-    clip: float = 10.0  # norm of the gradient; 0 turns clipping off
+    max_grad_norm: float = 10.0  # norm of the gradient; 0 turns clipping off
     max_frames: int = 1500  # of 40 ms, padding included, in a batch of one device
     accumulation: int = 1  # batches per optimiser step and device
     scales_per_step: int = 0  # 0: all scales of a batch at each step; 1: one, drawn at random
@@ -161,7 +168,7 @@ class TrainConfig:
     keep_checkpoints: int = 5  # the newest ones; `average` is made of them
     deepspeed: str = "conf/deepspeed_zero0.json"
     seed: int = 0
-    warmup: WarmupConfig = field(default_factory=WarmupConfig)
+    ctc_warmup: WarmupConfig = field(default_factory=WarmupConfig)
 
     def __post_init__(self):
         for name in ("noisy_share", "audio_dropout"):
@@ -179,7 +186,7 @@ class DecodeConfig:
     num_beams: int = 1
     batch_size: int = 16  # utterances
     tokens_per_second: float = 8.0  # new tokens are limited to this times the clip's length ...
-    tokens_more: int = 8  # ... plus this
+    extra_tokens: int = 8  # ... plus this
     length_penalty: float = 1.0
 
     def __post_init__(self):
@@ -222,9 +229,9 @@ def load(path: str | Path, overrides: list[str] | None = None, cls: type[T] = Co
         if "=" not in override or override.startswith("-"):
             raise ValueError(f"an override is section.key=value, got {override!r}")
     schema = _writable(OmegaConf.structured(cls))
-    values = OmegaConf.load(path)
+    values = _with_new_names(OmegaConf.load(path), str(path))
     _check_keys(OmegaConf.to_container(values) or {}, cls, str(path))
-    changes = OmegaConf.from_dotlist(overrides or [])
+    changes = _with_new_names(OmegaConf.from_dotlist(overrides or []), "command line")
     _check_keys(OmegaConf.to_container(changes), cls, "command line")
     try:
         return OmegaConf.to_object(OmegaConf.merge(schema, values, changes))
@@ -246,6 +253,28 @@ def save(config: Any, path: str | Path) -> None:
 def as_dict(config: Any) -> dict:
     """Every field as plain values, sections nested."""
     return OmegaConf.to_container(OmegaConf.structured(config))
+
+
+def new_name(key: str) -> str:
+    """The name that a setting `section.key` has now; its own when it was not renamed."""
+    for old, new in RENAMED.items():
+        if key == old or key.startswith(f"{old}."):
+            return new + key.removeprefix(old)
+    return key
+
+
+def _with_new_names(values: DictConfig, where: str) -> DictConfig:
+    """Settings with old names under their new ones, each with a warning. ValueError for both."""
+    for old, new in RENAMED.items():
+        section, name = old.split(".")
+        inside = values.get(section) if OmegaConf.is_dict(values) else None
+        if not OmegaConf.is_dict(inside) or name not in inside:
+            continue
+        if new.split(".")[1] in inside:
+            raise ValueError(f"{where}: {old} is the old name of {new}; give the new one alone")
+        log.warning(f"{where}: {old} is called {new} now")
+        inside[new.split(".")[1]] = inside.pop(name)
+    return values
 
 
 def _writable(node: DictConfig) -> DictConfig:

@@ -50,12 +50,12 @@ def decode(
     """
     model.eval()
     prompts = model.prompts(scale, **batch)
-    x_BND, inside_BN = pad_left(prompts)
+    x_BND, padding_mask_BN = pad_left(prompts)
     limits = [limit(seconds, search) for seconds in durations(model, batch)]
     generated = model.llm.generate(
         inputs_embeds=x_BND,
-        attention_mask=inside_BN.long(),
-        past_key_values=prompt_cache(model.llm, x_BND, inside_BN, search.num_beams),
+        attention_mask=padding_mask_BN.long(),
+        past_key_values=prompt_cache(model.llm, x_BND, padding_mask_BN, search.num_beams),
         max_new_tokens=max(limits) + 1,  # and EOS
         logits_processor=LogitsProcessorList([Limit(limits, search.num_beams, model.eos)]),
         num_beams=search.num_beams,
@@ -72,16 +72,16 @@ def decode(
     return [" ".join(text.split()) for text in texts]
 
 
-def prompt_cache(llm, x_BND: Tensor, inside_BN: Tensor, num_beams: int) -> DynamicCache:
+def prompt_cache(llm, x_BND: Tensor, padding_mask_BN: Tensor, num_beams: int) -> DynamicCache:
     """The keys and values of all prompt positions but the last, repeated over beams.
 
     `generate` then starts at the last one. Without this it computes the prompt once per beam.
     """
     cache = DynamicCache(config=llm.config)
-    position_BN = (inside_BN.long().cumsum(dim=1) - 1).clamp(min=0)
+    position_BN = (padding_mask_BN.long().cumsum(dim=1) - 1).clamp(min=0)
     llm.model(
         inputs_embeds=x_BND[:, :-1],
-        attention_mask=inside_BN[:, :-1].long(),
+        attention_mask=padding_mask_BN[:, :-1].long(),
         position_ids=position_BN[:, :-1],
         past_key_values=cache,
         use_cache=True,
@@ -99,4 +99,4 @@ def durations(model: MoMEModel, batch: dict) -> list[float]:
 
 def limit(seconds: float, search: DecodeConfig) -> int:
     """The most new tokens a clip of this length may get."""
-    return math.ceil(seconds * search.tokens_per_second) + search.tokens_more
+    return math.ceil(seconds * search.tokens_per_second) + search.extra_tokens

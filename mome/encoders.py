@@ -23,7 +23,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
 from mome.avhubert import AVHuBERT
-from mome.inject import beside
+from mome.inject import attach
 from mome.lora import LoRA
 
 SAMPLE_RATE = 16000  # Hz
@@ -151,19 +151,21 @@ class AudioEncoder(nn.Module):
         dtype, device = whisper.conv1.weight.dtype, mels[0].device
         lengths = [len(mel_FM) for mel_FM in mels]
         steps_F = torch.arange(max(lengths), device=device)
-        real_B1F = (steps_F < torch.tensor(lengths, device=device)[:, None])[:, None]
+        padding_mask_B1F = (steps_F < torch.tensor(lengths, device=device)[:, None])[:, None]
         mel_BMF = pad_sequence(list(mels), batch_first=True).transpose(1, 2).to(dtype)
-        x_BDF = F.gelu(whisper.conv1(mel_BMF)) * real_B1F  # a convolution pads with zeros, too
+        x_BDF = (
+            F.gelu(whisper.conv1(mel_BMF)) * padding_mask_B1F
+        )  # a convolution pads with zeros, too
         x_BTD = F.gelu(whisper.conv2(x_BDF)).transpose(1, 2)
         x_BTD = x_BTD + whisper.embed_positions.weight[: x_BTD.shape[1]]
-        mask_B1TT = None
+        attention_mask_B1TT = None
         if min(lengths) < max(lengths):  # added to the attention's logits
             T = x_BTD.shape[1]
-            hidden_B11T = ~real_B1F[:, None, :, ::2]
-            mask_B1TT = torch.zeros(len(mels), 1, T, T, dtype=dtype, device=device)
-            mask_B1TT.masked_fill_(hidden_B11T, torch.finfo(dtype).min)
+            padding_B11T = ~padding_mask_B1F[:, None, :, ::2]
+            attention_mask_B1TT = torch.zeros(len(mels), 1, T, T, dtype=dtype, device=device)
+            attention_mask_B1TT.masked_fill_(padding_B11T, torch.finfo(dtype).min)
         for layer in whisper.layers:
-            x_BTD = layer(x_BTD, mask_B1TT)
+            x_BTD = layer(x_BTD, attention_mask_B1TT)
             x_BTD = x_BTD[0] if isinstance(x_BTD, tuple) else x_BTD  # transformers before 5
         x_BTD = whisper.layer_norm(x_BTD).float()
         return [x_TD[: n // 2] for x_TD, n in zip(x_BTD, lengths, strict=True)]
@@ -194,7 +196,7 @@ class VideoEncoder(nn.Module):
         for layer in self.avhubert.encoder.layers:
             for proj in (layer.self_attn.q_proj, layer.self_attn.v_proj):
                 adapter = LoRA(proj.in_features, proj.out_features, rank, alpha)
-                beside(proj, adapter.to(device))
+                attach(proj, adapter.to(device))
 
     def encode(self, mouths: Sequence[np.ndarray]) -> list[Tensor]:
         """As `forward`, with gradients where they are wanted."""

@@ -42,7 +42,7 @@ class MoME(nn.Module):
         expert_dim: width of one expert (the bottleneck).
         renormalise: scale the gates of the chosen experts to sum to 1 (the paper does not).
         router: shared, per_scale or static, see `ROUTERS`.
-        num_scales: how many there are; `scale`, an index, says which one is being computed.
+        num_scales: how many there are; `scale_index` says which one is being computed.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class MoME(nn.Module):
         self.num_routed, self.num_active, self.num_shared = num_routed, num_active, num_shared
         self.expert_dim, self.renormalise = expert_dim, renormalise
         num_experts = num_routed + num_shared
-        self.kind, self.scale = router, 0
+        self.kind, self.scale_index = router, 0
         if router == "static":
             self.choice_R = nn.Parameter(torch.randn(num_routed) * 0.02)
         else:  # routers of all scales, one after the other
@@ -90,7 +90,7 @@ class MoME(nn.Module):
             logits_BNR = self.choice_R.float().expand(*x_BND.shape[:-1], -1)
         else:
             router_CRD = self.router.weight.unflatten(0, (-1, self.num_routed))
-            router_RD = router_CRD[self.scale if self.kind == "per_scale" else 0]
+            router_RD = router_CRD[self.scale_index if self.kind == "per_scale" else 0]
             logits_BNR = F.linear(x_BND.float(), router_RD.float())
         return logits_BNR.softmax(dim=-1)
 
@@ -124,7 +124,7 @@ class MoME(nn.Module):
         """Their biases, (E, D)."""
         return self.out[self.down.out_features :]
 
-    def first_weights(self) -> list[nn.Parameter]:
+    def input_weights(self) -> list[nn.Parameter]:
         """Those that meet the input."""
         return (
             [self.down.weight] if self.kind == "static" else [self.down.weight, self.router.weight]
@@ -144,19 +144,23 @@ class MoME(nn.Module):
         )
 
 
-def balance_loss(probs_BNR: Tensor, num_active: int, inside_BN: Tensor | None = None) -> Tensor:
+def balance_loss(
+    probs_BNR: Tensor, num_active: int, padding_mask_BN: Tensor | None = None
+) -> Tensor:
     """How unevenly the router uses its experts: R * sum_n f_n P_n (MoME eq. 5).
 
     f_n is the share of a sequence's tokens sent to expert n, counting all `num_active` choices, and
     P_n the mean probability of n; `num_active` when balanced. A mean over sequences; tokens outside
-    `inside_BN` (padding) do not count.
+    `padding_mask_BN` (padding) do not count.
     """
     R = probs_BNR.shape[-1]
     chosen_BNR = torch.zeros_like(probs_BNR)
     chosen_BNR.scatter_(-1, probs_BNR.topk(num_active, dim=-1).indices, 1.0)
-    if inside_BN is None:
-        inside_BN = torch.ones_like(probs_BNR[..., 0])
-    weight_BN1 = (inside_BN / inside_BN.sum(dim=1, keepdim=True))[..., None].to(probs_BNR.dtype)
+    if padding_mask_BN is None:
+        padding_mask_BN = torch.ones_like(probs_BNR[..., 0])
+    weight_BN1 = (padding_mask_BN / padding_mask_BN.sum(dim=1, keepdim=True))[..., None].to(
+        probs_BNR.dtype
+    )
     share_BR = (chosen_BNR * weight_BN1).sum(dim=1)
     mean_BR = (probs_BNR * weight_BN1).sum(dim=1)
     return R * (share_BR * mean_BR).sum(dim=-1).mean()

@@ -11,7 +11,8 @@ the block, and a forward hook adds what it makes of the block's input to the blo
 | q_v      | input_layernorm(x)         | the queries, and another one's to the values    |
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 
 from torch import Tensor, nn
 
@@ -43,18 +44,30 @@ def inject(llm: nn.Module, position: str, make_adapter: Callable[..., nn.Module]
             block = layer.get_submodule(name)
             dims = (block.in_features, block.out_features) if position == "q_v" else ()
             hook = _add_beside_layer if position == "layer" else _add_beside_block
-            beside(block, make_adapter(*dims).to(device), hook)
+            attach(block, make_adapter(*dims).to(device), hook)
             count += 1
     return count
 
 
 def set_scale(llm: nn.Module, index: int) -> None:
-    """Tell the adapters which scale the next forward passes are at: its place in the model's list.
+    """Set the scale of the next forward passes: its place in the model's list of scales.
 
-    Adapters that have a part for each scale look at it; the others do not.
+    Adapters that have a part for each scale read it; the others ignore it.
     """
     for adapter in adapters(llm):
-        adapter.scale = index
+        adapter.scale_index = index
+
+
+@contextlib.contextmanager
+def at_scale(llm: nn.Module, index: int) -> Iterator[None]:
+    """Forward passes in the block are at this scale; afterwards, the adapters' own is back."""
+    found = [(adapter, getattr(adapter, "scale_index", 0)) for adapter in adapters(llm)]
+    set_scale(llm, index)
+    try:
+        yield
+    finally:
+        for adapter, before in found:
+            adapter.scale_index = before
 
 
 def adapters(llm: nn.Module) -> list[nn.Module]:
@@ -96,7 +109,7 @@ def _add(output, extra: Tensor):
     return output + extra
 
 
-def beside(block: nn.Module, adapter: nn.Module, hook: Callable = _add_beside_block) -> None:
+def attach(block: nn.Module, adapter: nn.Module, hook: Callable = _add_beside_block) -> None:
     """Make `adapter` a child of `block`, whose output is from now on the sum of the two."""
     block.adapter = adapter
     block.register_forward_hook(hook, with_kwargs=True)

@@ -32,7 +32,7 @@ class LoRA(nn.Module):
         rank: of each pair.
         alpha: the output is scaled by alpha / rank.
         form: ms, ss or mss.
-        num_scales: how many there are; `scale`, an index, says which one is being computed.
+        num_scales: how many there are; `scale_index` says which one is being computed.
     """
 
     def __init__(
@@ -55,19 +55,19 @@ class LoRA(nn.Module):
         self.b_POK = nn.Parameter(torch.zeros(num_pairs, out_dim, rank))
         for a_KI in self.a_PKI:
             nn.init.kaiming_uniform_(a_KI, a=math.sqrt(5))
-        self.factor, self.form, self.scale = alpha / rank, form, 0
+        self.factor, self.form, self.scale_index = alpha / rank, form, 0
 
     @property
     def active(self) -> list[int]:
         """Which pairs are used at the scale."""
-        return {"ms": [0], "ss": [self.scale], "mss": [0, 1 + self.scale]}[self.form]
+        return {"ms": [0], "ss": [self.scale_index], "mss": [0, 1 + self.scale_index]}[self.form]
 
     def forward(self, x_BNI: Tensor) -> Tensor:
         a_KI = torch.cat([self.a_PKI[p] for p in self.active])
         b_OK = torch.cat([self.b_POK[p] for p in self.active], dim=1)
         return F.linear(F.linear(x_BNI.to(a_KI.dtype), a_KI), b_OK) * self.factor
 
-    def first_weights(self) -> list[nn.Parameter]:
+    def input_weights(self) -> list[nn.Parameter]:
         """Those that meet the input."""
         return [self.a_PKI]
 

@@ -23,12 +23,12 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
-from mome.adapters import attach, has_parts_per_scale
+from mome.adapters import attach_adapters, has_parts_per_scale
 from mome.alignment import Alignment
 from mome.compression import Projector, Scale, compress, num_tokens, scales_of
 from mome.config import ModelConfig
 from mome.experts import balance_loss
-from mome.inject import adapters, decoder_layers, set_scale
+from mome.inject import adapters, at_scale, decoder_layers, set_scale
 from mome.prompt import Prompt, instruction_ids, pad_right
 
 STREAMS = {  # of each task
@@ -62,7 +62,7 @@ class MoMEModel(AbsESPnetModel):
                 )
         self.streams = STREAMS[config.task]
         dim = llm.config.hidden_size
-        attach(llm, config, len(self.scales))
+        attach_adapters(llm, config, len(self.scales))
         self.llm = llm.eval()
         words = llm.get_input_embeddings().weight
         out_std = 1.0 if words.is_meta else words.float().std().item()
@@ -138,20 +138,13 @@ class MoMEModel(AbsESPnetModel):
 
         The scale of the forward pass holds for its recomputation, too, whatever came between.
         """
-        how = {"use_reentrant": False, "context_fn": self._recompute_at_the_same_scale}
-        self.llm.activation_checkpointing_enable(activation_checkpointing_kwargs=how)
 
-    def _recompute_at_the_same_scale(self):
-        at = self.scale_index
+        def contexts():  # of the forward pass and of its recomputation
+            return contextlib.nullcontext(), at_scale(self.llm, self.scale_index)
 
-        @contextlib.contextmanager
-        def again():
-            now = self.scale_index
-            self._set_scale(at)
-            yield
-            self._set_scale(now)
-
-        return contextlib.nullcontext(), again()
+        self.llm.activation_checkpointing_enable(
+            activation_checkpointing_kwargs={"use_reentrant": False, "context_fn": contexts}
+        )
 
     def _set_scale(self, index: int) -> None:
         self.scale_index = index
@@ -209,8 +202,8 @@ class MoMEModel(AbsESPnetModel):
         # One call for all rows: under ZeRO 3 each call gathers the table, on all devices at once.
         words = embed(torch.cat(text)).split([len(t) for t in text])
         rows = [torch.cat([p, w]) for p, w in zip(prompts, words, strict=True)]
-        x_BND, inside_BN = pad_right(rows)
-        stats["llm_tokens"] = stats.get("llm_tokens", 0) + inside_BN.sum()
+        x_BND, padding_mask_BN = pad_right(rows)
+        stats["llm_tokens"] = stats.get("llm_tokens", 0) + padding_mask_BN.sum()
         hidden_BND = self.llm.model(inputs_embeds=x_BND, use_cache=False).last_hidden_state
         hidden = torch.cat(
             [
@@ -224,7 +217,7 @@ class MoMEModel(AbsESPnetModel):
         if self.training and self.config.balance_weight and self.config.adapter == "mome":
             probs = [a.probs_BNR for a in adapters(self.llm)]
             balance = torch.stack(
-                [balance_loss(p, self.config.num_active, inside_BN) for p in probs]
+                [balance_loss(p, self.config.num_active, padding_mask_BN) for p in probs]
             ).mean()
             stats[f"balance_{scale}"] = balance
             loss = loss + self.config.balance_weight * balance
@@ -341,7 +334,7 @@ def load_llm(config: ModelConfig, device: str | torch.device = "cpu") -> tuple[n
     return llm, tokenizer
 
 
-def measured(llm: nn.Module) -> list[nn.Parameter]:
+def init_reference_weights(llm: nn.Module) -> list[nn.Parameter]:
     """The weights of the LLM that a new model looks at: words, and the norms before adapters."""
     norms = [p for name, p in llm.named_parameters() if "layernorm" in name]
     return [llm.get_input_embeddings().weight, *norms]

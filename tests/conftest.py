@@ -102,7 +102,7 @@ model: {llm: baby/baby-llm, attention: eager, projector_dim: 8, projector_norm: 
 train: {num_steps: 12, lr: 1e-2, lr_warmup_steps: 2, max_frames: 120, accumulation: 2,
         scales_per_step: 1, audio_dropout: 0.3, valid_every: 4, save_every: 4,
         keep_checkpoints: 2, deepspeed: zero0.json,
-        warmup: {num_steps: 5, batch_size: 4, weight: 0.2}}
+        ctc_warmup: {num_steps: 5, batch_size: 4, weight: 0.2}}
 """
 
 

@@ -24,7 +24,10 @@ def test_override_wins_over_file_and_file_over_default(tmp_path):
     [
         ("model:\n  num_route: 23\n", r"model\.num_route; did you mean model\.num_routed\?"),
         ("modle:\n  task: asr\n", r"no setting called modle; did you mean model\?"),
-        ("train:\n  warmup:\n    steps: 3\n", r"train\.warmup\.steps; did you mean .*num_steps"),
+        (
+            "train:\n  ctc_warmup:\n    steps: 3\n",
+            r"train\.ctc_warmup\.steps; did you mean .*num_steps",
+        ),
         ("train:\n  num_steps: many\n", r"train\.num_steps: .*'many'.*Integer"),
         ("model:\n  task: avrs\n", r"model\.task must be one of .*; did you mean avsr\?"),
         ("model:\n  num_active: 30\n", r"num_active must be in 1\.\.23"),
@@ -52,7 +55,7 @@ def test_a_missing_file_names_those_there(tmp_path):
 
 
 def test_the_saved_file_reads_back_equal(tmp_path):
-    cfg = config.load(write(tmp_path, "train:\n  warmup:\n    weight: 0.2\n"))
+    cfg = config.load(write(tmp_path, "train:\n  ctc_warmup:\n    weight: 0.2\n"))
     config.save(cfg, tmp_path / "saved.yaml")
     assert config.load(tmp_path / "saved.yaml") == cfg
 

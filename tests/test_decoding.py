@@ -6,7 +6,7 @@ from mome.compression import Scale
 from mome.config import DecodeConfig
 from mome.decoding import Limit, decode, limit
 
-SCALE, SHORT = Scale(4, 2), {"tokens_per_second": 4.0, "tokens_more": 3}
+SCALE, SHORT = Scale(4, 2), {"tokens_per_second": 4.0, "extra_tokens": 3}
 
 
 @pytest.mark.parametrize("num_beams", [1, 3])
@@ -61,7 +61,7 @@ def test_two_runs_give_the_same_text():
 
 def test_a_clip_gets_no_more_tokens_than_its_length_allows():
     model, batch = baby_model(), random_batch()
-    search = DecodeConfig(tokens_per_second=2.0, tokens_more=1)
+    search = DecodeConfig(tokens_per_second=2.0, extra_tokens=1)
     for text, seconds in zip(
         decode(model, WordTokenizer(), batch, SCALE, search), (1.0, 0.76, 0.8), strict=True
     ):

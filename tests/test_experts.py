@@ -104,7 +104,7 @@ def test_routers_of_scales_are_separate_modules_side_by_side():
         alone.load_state_dict(weights)
         every = dict(weights, **{"router.weight": mome.router.weight.detach()})
         mome.load_state_dict(every)
-        mome.scale = scale
+        mome.scale_index = scale
         torch.testing.assert_close(mome(x), alone(x))
 
 

@@ -69,7 +69,7 @@ def test_adapters_get_gradients_and_cached_decoding_equals_a_loop_without(family
     assert all(p.grad is not None for p in model.trained().values())
     assert not any(p.requires_grad for n, p in model.llm.named_parameters() if "adapter" not in n)
     model.eval()
-    search = DecodeConfig(tokens_per_second=4.0, tokens_more=3)
+    search = DecodeConfig(tokens_per_second=4.0, extra_tokens=3)
     x, ids = model.prompts(Scale(16, 2), **batch)[0], []
     while len(ids) < limit(1.0, search):
         new = int(model.llm(inputs_embeds=x[None]).logits[0, -1].argmax())
@@ -122,7 +122,7 @@ def test_a_frozen_llm_in_few_bits(saved, adapter, quantise, smaller, apart):
     assert 0 < abs(losses[1] - losses[0]) < apart
     assert all(p.grad is not None and p.grad.isfinite().all() for p in made.trained().values())
     assert not any(p.requires_grad for n, p in llm.named_parameters() if ".adapter." not in n)
-    search = DecodeConfig(tokens_per_second=4.0, tokens_more=3)
+    search = DecodeConfig(tokens_per_second=4.0, extra_tokens=3)
     found = decode(made.eval(), tokenizer, batch, Scale(16, 2), search)
     assert len(found) == 3 and any(found)
 

@@ -27,7 +27,7 @@ def test_it_equals_peft_on_the_same_weights():
 @pytest.mark.parametrize("form, pairs", [("ms", [0]), ("ss", [2]), ("mss", [0, 3])])
 def test_a_form_is_the_sum_of_its_pairs(form, pairs):
     lora, x = awake(form=form, num_scales=4), torch.randn(2, 4, 6)
-    lora.scale = 2
+    lora.scale_index = 2
     expected = sum(x @ lora.a_PKI[p].T @ lora.b_POK[p].T for p in pairs) * 5 / 3
     torch.testing.assert_close(lora(x), expected)
     assert lora.active_parameters() == len(pairs) * (3 * 6 + 3 * 8)

@@ -99,7 +99,7 @@ def test_unit_start_makes_up_for_the_norms_of_the_llm(name):
     llm(torch.arange(32)[None])
     assert len(seen) >= 2
     for adapter, x in seen:
-        weight = adapter.first_weights()[0].flatten(0, -2)
+        weight = adapter.input_weights()[0].flatten(0, -2)
         assert F.linear(x, weight).std().item() == pytest.approx(1.0, abs=0.25)
         if name.startswith("mome"):
             assert F.linear(x, adapter.router.weight).std().item() == pytest.approx(2.0, abs=0.6)

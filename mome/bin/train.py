@@ -38,20 +38,20 @@ from mome.bin import Parser, run
 from mome.config import Config, TrainConfig
 from mome.data.dataset import FeatureDataset, Pick, Sampler, plan, to_device
 from mome.data.features import open_source
-from mome.model import STREAMS, MoMEModel, load_llm, measured
+from mome.model import STREAMS, MoMEModel, init_reference_weights, load_llm
 from mome.prompt import text_ids
 from mome.training.experiment import (
     clock,
     engine_config,
-    holdings,
+    exclusive_lock,
     learning_rate,
-    leave_out_unfit,
-    made_from,
+    leave_out_unusable,
     mean_of,
     mean_over_devices,
     num_targets,
-    only_one,
     open_experiment,
+    parameter_summary,
+    provenance,
     total,
 )
 from mome.training.text_floor import text_floor
@@ -103,7 +103,7 @@ def train(engine, data: FeatureDataset, sampler: Sampler, cfg: TrainConfig, run:
 
 
 class Run:
-    """The books of a training: where it is, what it measured, what it keeps on disk."""
+    """The books of a training run: where it is, what it measures, what it keeps on disk."""
 
     def __init__(
         self,
@@ -131,7 +131,7 @@ class Run:
             (exp_dir / "text_floor.json").write_text(json.dumps({"nats_a_token": floor}) + "\n")
 
     def note(self, stats: dict[str, torch.Tensor], weight: float) -> None:
-        """Keep what a batch measured until its step is done."""
+        """Keep what a batch init_reference_weights until its step is done."""
         values = {name: value.item() for name, value in stats.items()}
         self.llm_tokens += values.pop("llm_tokens")
         self.noted.append((values, weight))
@@ -225,7 +225,7 @@ class Run:
 
     def _write_weights(self, engine, model_dir: Path) -> None:
         weights = engine.module.trained()
-        with whole(list(weights.values())):
+        with gathered(list(weights.values())):
             if self.rank == 0:
                 checkpoint.save(model_dir, weights, self.cfg, self.base)
 
@@ -237,7 +237,7 @@ class Run:
             file.write(json.dumps(line) + "\n")
 
 
-def whole(parameters: list[torch.nn.Parameter]) -> contextlib.AbstractContextManager:
+def gathered(parameters: list[torch.nn.Parameter]) -> contextlib.AbstractContextManager:
     """Gather from all devices what ZeRO 3 shared out, for as long as the context lasts."""
     return deepspeed.zero.GatheredParameters([p for p in parameters if hasattr(p, "ds_id")])
 
@@ -271,8 +271,8 @@ def main(argv: list[str] | None = None) -> None:
     rank = dist.get_rank()
     if rank:
         logging.getLogger().setLevel(logging.WARNING)
-    about = made_from(cfg, train=args.train_set, valid=args.valid_set)
-    with only_one(args.exp_dir) if rank == 0 else contextlib.nullcontext():
+    about = provenance(cfg, train=args.train_set, valid=args.valid_set)
+    with exclusive_lock(args.exp_dir) if rank == 0 else contextlib.nullcontext():
         todo = [False, False]
         if rank == 0:
             begin = open_experiment(args.exp_dir, about, args.resume)
@@ -306,7 +306,7 @@ def run_training(cfg: Config, args: argparse.Namespace, resuming: bool) -> None:
     # Under ZeRO 3 transformers gives each device its part of every weight while it loads.
     told_transformers = HfDeepSpeedConfig(engine_settings)  # noqa: F841  # it keeps a weak link
     llm, tokenizer = load_llm(cfg.model, device)
-    log.info(holdings(llm))
+    log.info(parameter_summary(llm))
 
     def encode(text: str) -> list[int]:
         return text_ids(tokenizer, text)
@@ -317,19 +317,19 @@ def run_training(cfg: Config, args: argparse.Namespace, resuming: bool) -> None:
     for part in (data, valid):
         part.check_rates(cfg.model.audio_rates)
     for part, name, limit in ((data, "skipped.txt", 0.01), (valid, "skipped_valid.txt", 0.0)):
-        leave_out_unfit(part, cfg, args.exp_dir / name, limit)
-    with whole(measured(llm)):
+        leave_out_unusable(part, cfg, args.exp_dir / name, limit)
+    with gathered(init_reference_weights(llm)):
         model = MoMEModel(cfg.model, llm, tokenizer, data.source.frame_dims).to(device)
         if cfg.encoders.video_lora_rank:
             model.add_video_encoder(source.encoders["video"])
-        if cfg.train.warmup.num_steps or cfg.train.warmup.weight:
+        if cfg.train.ctc_warmup.num_steps or cfg.train.ctc_warmup.weight:
             ids = {i for u in data.utterances for i in data.ids[u]}
-            model.add_alignment(ids, cfg.train.warmup.weight)
+            model.add_alignment(ids, cfg.train.ctc_warmup.weight)
     if cfg.train.gradient_checkpointing:
         model.checkpoint_gradients()
     base = {
         "llm": cfg.model.llm,
-        "llm_fingerprint": checkpoint.fingerprint(llm, whole),
+        "llm_fingerprint": checkpoint.fingerprint(llm, gathered),
         "features": data.source.info,
         "frame_dims": data.source.frame_dims,
     }
@@ -350,16 +350,16 @@ def run_training(cfg: Config, args: argparse.Namespace, resuming: bool) -> None:
     )
     log.info(f"loss floor of the text alone: {floor:.2f} nats a token (above it, nothing is heard)")
 
-    if cfg.train.warmup.num_steps and not resuming:
+    if cfg.train.ctc_warmup.num_steps and not resuming:
         warm = args.exp_dir / "warmup"
         if rank == 0 and not warm.exists():
             warm_up(model, data, cfg.train, device)
             checkpoint.save(warm, model.trained(), cfg, base)
         dist.barrier()
         checkpoint.copy_parts(model, warm, [""])
-    if cfg.train.warmup.start_from:
+    if cfg.train.ctc_warmup.start_from:
         parts = ["projectors.", "prompt.", "alignment."]
-        checkpoint.copy_parts(model, cfg.train.warmup.start_from, parts)
+        checkpoint.copy_parts(model, cfg.train.ctc_warmup.start_from, parts)
 
     trained = list(model.trained().values())
     for parameter in trained:  # under ZeRO 3 DeepSpeed would leave them in float32

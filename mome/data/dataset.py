@@ -128,7 +128,7 @@ class FeatureDataset(Dataset):
         ]
         return max(counts)
 
-    def unfit(self, max_frames: int, audio_rate: int, video_rate: int) -> dict[str, str]:
+    def unusable(self, max_frames: int, audio_rate: int, video_rate: int) -> dict[str, str]:
         """Utterance -> reason: what no batch can hold, or a rate is too coarse for."""
         reasons = {}
         rates = {"audio": audio_rate, "video": video_rate}

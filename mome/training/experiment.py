@@ -12,14 +12,14 @@ import torch
 import torch.distributed as dist
 
 from mome import files
-from mome.config import Config, TrainConfig, as_dict
+from mome.config import Config, TrainConfig, as_dict, new_name
 from mome.data.dataset import FeatureDataset
 
 log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
-def only_one(exp_dir: Path):
+def exclusive_lock(exp_dir: Path):
     """Hold the folder for this process; ValueError when another one trains into it."""
     path = exp_dir.with_name(f".{exp_dir.name}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -48,7 +48,8 @@ def open_experiment(exp_dir: Path, about: dict, resume: bool) -> bool:
     path = exp_dir / "run.json"
     if path.exists():
         # A setting that came with a later version had its default before.
-        before = flatten(as_dict(Config())) | json.loads(path.read_text())
+        old = {new_name(key): value for key, value in json.loads(path.read_text()).items()}
+        before = flatten(as_dict(Config())) | old
         differ = sorted(k for k in about if about[k] != before.get(k))
         longer = differ == ["train.num_steps"] and about[differ[0]] > before[differ[0]]
         if not resume or (differ and not longer):
@@ -64,7 +65,7 @@ def open_experiment(exp_dir: Path, about: dict, resume: bool) -> bool:
     return True
 
 
-def made_from(cfg: Config, **dirs: Path) -> dict:
+def provenance(cfg: Config, **dirs: Path) -> dict:
     """What a training is made from: every setting, and a digest of each set.
 
     A set is a feature directory, or a data directory whose features are made while training.
@@ -85,9 +86,9 @@ def flatten(values: dict, prefix: str = "") -> dict:
     return flat
 
 
-def leave_out_unfit(data: FeatureDataset, cfg: Config, list_path: Path, limit: float) -> None:
+def leave_out_unusable(data: FeatureDataset, cfg: Config, list_path: Path, limit: float) -> None:
     """Leave out what no batch can hold or a rate is too coarse for; list it; stop above a share."""
-    reasons = data.unfit(
+    reasons = data.unusable(
         cfg.train.max_frames, max(cfg.model.audio_rates), max(cfg.model.video_rates)
     )
     if not reasons:
@@ -154,7 +155,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def holdings(llm: torch.nn.Module) -> str:
+def parameter_summary(llm: torch.nn.Module) -> str:
     """How many weights the frozen LLM has, and how many of them this process holds."""
     held, count = 0, 0
     for p in llm.parameters():
@@ -185,7 +186,7 @@ def engine_config(cfg: Config, base_path: str) -> dict:
     ours = {
         "train_micro_batch_size_per_gpu": 1,  # nominal: batches are cut by frames
         "gradient_accumulation_steps": cfg.train.accumulation,
-        "gradient_clipping": cfg.train.clip,
+        "gradient_clipping": cfg.train.max_grad_norm,
         "bf16": {"enabled": cfg.model.llm_dtype == "bfloat16"},
         "steps_per_print": 10**9,
         "zero_allow_untested_optimizer": True,

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 def warm_up(model: MoMEModel, data: FeatureDataset, cfg: TrainConfig, device) -> None:
     """Train the projectors of a model that has an `alignment`; progress goes to the log."""
-    warmup = cfg.warmup
+    warmup = cfg.ctc_warmup
     trained = [*model.projectors.parameters(), *model.alignment.parameters()]
     optimizer = torch.optim.AdamW(trained, warmup.lr, weight_decay=0.01)
     rng = np.random.default_rng([cfg.seed, 1])

@@ -57,7 +57,7 @@ def test_missing_and_differing_tables_are_told(feats):
 
 def test_what_does_not_fit_is_told_with_the_reason(feats):
     data = FeatureDataset(Archives(feats, ["audio", "video"]), encode)
-    reasons = data.unfit(max_frames=20, audio_rate=4, video_rate=12)
+    reasons = data.unusable(max_frames=20, audio_rate=4, video_rate=12)
     assert reasons.keys() == {"s1-a", "s2-a"}
     assert "video rate 12 needs at least 12 frames, got 10" in reasons["s1-a"]
     assert "25 frames of 40 ms are more than train.max_frames 20" in reasons["s2-a"]

@@ -128,7 +128,7 @@ def test_nano_runs_through_all_stages_and_a_second_run_redoes_nothing(tmp_path):
 
     # The same with the encoders in the training loop: the set's features are not read.
     shutil.rmtree(tmp_path / "dump/feats/train")
-    online = "encoders.features=online train.num_steps=2 train.warmup.num_steps=2"
+    online = "encoders.features=online train.num_steps=2 train.ctc_warmup.num_steps=2"
     more = ["--stage", "2", "--stop_stage", "3", "--tag", "online", "--train_args", online]
     done = run(*options, *more, timeout=600)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -137,7 +137,7 @@ def test_nano_runs_through_all_stages_and_a_second_run_redoes_nothing(tmp_path):
 
     # And with the video encoder trained along: no features at all.
     shutil.rmtree(tmp_path / "dump/feats")
-    online += " encoders.video_lora_rank=2 model.task=vsr train.warmup.num_steps=0"
+    online += " encoders.video_lora_rank=2 model.task=vsr train.ctc_warmup.num_steps=0"
     more = ["--stage", "2", "--stop_stage", "4", "--tag", "lora", "--train_args", online]
     more += ["--test_snrs", "", "--video_checks", "test", "--decode_scales", "v2"]
     done = run(*options, *more, timeout=600)

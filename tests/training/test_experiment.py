@@ -3,15 +3,15 @@ import errno
 import pytest
 
 from mome.training import experiment
-from mome.training.experiment import only_one, open_experiment
+from mome.training.experiment import exclusive_lock, open_experiment
 
 
 def test_two_trainings_cannot_write_one_folder(tmp_path):
     exp = tmp_path / "exp/x"
     error = pytest.raises(ValueError, match="is being trained by another process")
-    with only_one(exp), error, only_one(exp):
+    with exclusive_lock(exp), error, exclusive_lock(exp):
         pass
-    with only_one(exp):  # free again
+    with exclusive_lock(exp):  # free again
         pass
 
 
@@ -20,7 +20,7 @@ def test_where_files_have_no_locks_it_trains_and_says_so(tmp_path, monkeypatch, 
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(experiment.fcntl, "flock", flock)
-    with only_one(tmp_path / "x"):
+    with exclusive_lock(tmp_path / "x"):
         assert "cannot be locked ([Errno 38] Function not implemented)" in caplog.text
 
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from mome.adapters import Plain
 from mome.experts import MoME
-from mome.plain import Plain
 
 
 def test_it_is_mome_with_a_shared_expert_alone():
