@@ -20,7 +20,7 @@ from mome.lora import LoRA
 
 
 class Plain(nn.Module):
-    """Linear(D -> H) - GELU - Linear(H -> D). Starts as a no-op: the second is zero."""
+    """Linear(D -> H) - GELU - Linear(H -> D); at first a no-op, since the second layer is zero."""
 
     def __init__(self, dim: int, bottleneck: int):
         super().__init__()
@@ -36,16 +36,16 @@ class Plain(nn.Module):
         return self.up(F.gelu(self.down(x_BND)))
 
     def input_weights(self) -> list[nn.Parameter]:
-        """Those that meet the input."""
+        """The weights that multiply the input."""
         return [self.down.weight]
 
     def active_parameters(self) -> int:
-        """Parameters used for a token: all."""
+        """Parameters that a token uses: all of them."""
         return sum(p.numel() for p in self.parameters())
 
 
 def attach_adapters(llm: nn.Module, config: ModelConfig, num_scales: int) -> int:
-    """Freeze `llm` and give it the adapters that `config` asks for. Returns how many."""
+    """Freeze `llm` and give it the adapters that `config` asks for. Returns their number."""
     dim = llm.config.hidden_size
 
     def lora(in_dim: int, out_dim: int) -> LoRA:
@@ -76,16 +76,16 @@ def attach_adapters(llm: nn.Module, config: ModelConfig, num_scales: int) -> int
 
 
 def scale_input_weights(layer: nn.Module, config: ModelConfig) -> None:
-    """Set the scale at which the adapters of a layer begin (the paper does not give one).
+    """Set how large the first weights of a layer's adapters are (the paper does not say).
 
-    What an adapter reads has passed a norm of the LLM, whose weights may be small: 0.05 to 0.4 in
-    SmolLM2-135M. Its hidden units, drawn as a linear layer's usually are, then hardly leave zero,
-    and neither do the gradients of what comes behind. `unit` makes up for it.
+    The input of an adapter has passed a norm of the LLM, whose weights may be small: 0.05 to 0.4 in
+    SmolLM2-135M. With the usual first weights of a linear layer, hidden units then stay near zero,
+    and so do the gradients of the up-projection. `adapter_init: unit` compensates for the norm.
     """
     ffn = config.position == "ffn" and config.adapter != "lora"
     norm = layer.post_attention_layernorm if ffn else layer.input_layernorm
     gain = 1.0
-    if config.adapter_init == "unit":  # uniform in +-1/sqrt(D): a third of the input's variance
+    if config.adapter_init == "unit":  # uniform in +-1/sqrt(D) gives a third of the variance
         gain = math.sqrt(3) / norm.weight.float().square().mean().sqrt()
     for adapter in adapters(layer):
         for weight in adapter.input_weights():
@@ -95,7 +95,7 @@ def scale_input_weights(layer: nn.Module, config: ModelConfig) -> None:
 
 
 def has_parts_per_scale(config: ModelConfig) -> bool:
-    """Whether the adapter can be used at the scales it was trained at alone."""
+    """Whether the adapter has parts for each scale, so that it serves only trained scales."""
     if config.adapter == "lora":
         return config.lora_form != "ms"
     return config.adapter == "mome" and config.router == "per_scale"

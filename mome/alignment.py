@@ -1,10 +1,11 @@
 """Align a projector with the LLM's embedding table by CTC, without running the LLM.
 
-Ours, not the paper's (off in its configurations). From random projectors an LLM first learns the
-grammar of the transcripts and may never come to listen; a projector whose tokens already lie near
-the embeddings of the words spoken gives it something to hear from the first step. The score of
-token v at position n is the cosine of the projected token and the embedding of v, times
-`SHARPNESS`; a linear unit scores the blank; CTC (Graves et al. 2006) sums over alignments.
+This is ours, not the paper's; its configurations do without. With random projectors an LLM first
+learns the grammar of the transcripts and may never learn to listen. A projector whose tokens lie
+near the embeddings of the spoken words gives the LLM something to hear from the first step.
+
+The score of token v at position n is `SHARPNESS` times the cosine between the projected token and
+the embedding of v. A linear unit scores the blank. CTC (Graves et al. 2006) sums over alignments.
 
 Shape key
     B  batch    N  projected tokens    D  width of the LLM    V  token ids in the training text
@@ -22,8 +23,8 @@ class Alignment(nn.Module):
 
     Args:
         embedding: the LLM's embedding table, (vocabulary, D).
-        token_ids: ids that occur in the training text; the only ones that are scored.
-        streams: "audio", "video": each has a blank of its own.
+        token_ids: ids of the training text; only these are scored.
+        streams: "audio", "video"; each has its own blank.
     """
 
     def __init__(self, embedding: Tensor, token_ids: list[int], streams: list[str]):
@@ -39,17 +40,17 @@ class Alignment(nn.Module):
     def forward(
         self, stream: str, tokens_ND: list[Tensor], text: list[Tensor], weight_B: Tensor
     ) -> Tensor:
-        """Mean over utterances of the CTC loss per text token; `weight_B` 0 leaves one out.
+        """Mean over utterances of the CTC loss per text token; weight 0 leaves an utterance out.
 
-        An utterance with fewer projected tokens than its text needs has no alignment: it counts
-        as 0, as everywhere in CTC training.
+        An utterance with fewer projected tokens than its text needs has no alignment and counts
+        as 0, as is usual in CTC training.
         """
         lengths = torch.tensor([len(t) for t in tokens_ND])
         x_ND = torch.cat(tokens_ND).float()
         unit_ND = F.normalize(x_ND, dim=1)
         blank = self.blank[stream]
-        scale = x_ND.shape[1] ** 0.5 / 10
-        blank_N1 = F.linear(unit_ND * scale, blank.weight.float(), blank.bias.float())
+        gain = x_ND.shape[1] ** 0.5 / 10
+        blank_N1 = F.linear(unit_ND * gain, blank.weight.float(), blank.bias.float())
         score = torch.cat([blank_N1, unit_ND @ self.table_VD.T * SHARPNESS], dim=1)
         log_probs = nn.utils.rnn.pad_sequence(score.log_softmax(dim=1).split(lengths.tolist()))
         targets = [self.label[t] for t in text]

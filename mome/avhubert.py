@@ -1,17 +1,17 @@
 """AV-HuBERT's video encoder, without fairseq (Shi et al., arXiv 2201.02184): lips -> frames.
 
-One class for the real Large (the defaults of `AVHuBERTConfig`; names of parameters as in the public
-checkpoint, its weight norm folded) and for small ones that a CPU can train. Only video comes in:
-the audio half of the fusion is zero, as when the original is given no sound.
+One class serves AV-HuBERT Large (the defaults of `AVHuBERTConfig`) and small networks that a CPU
+can train. Parameters are named as in the public checkpoint, with its weight norm folded. The input
+is
+video alone: the audio half of the fusion is zero, as in the original without sound.
 
 Shape key
-    B  batch    T  frames of video, 25 a second    H W  height, width    V  all frames of a batch
+    B  batch    T  images, 25 a second    H W  height, width    V  all images of a batch
     C  channels    D  width of the encoder
 """
 
 import dataclasses
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,24 +21,26 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from mome import files
+
 
 @dataclass(frozen=True)
 class AVHuBERTConfig:
-    """The network's shape; the defaults are AV-HuBERT Large."""
+    """The shape of the network; the defaults are those of AV-HuBERT Large."""
 
     dim: int = 1024
     ffn_dim: int = 4096
     num_layers: int = 24
     num_heads: int = 16
-    position_kernel: int = 128  # frames that the convolution of positions sees
+    position_kernel: int = 128  # frames that the position convolution sees
     position_groups: int = 16
     frontend_dim: int = 64
     frontend_kernel: tuple[int, int, int] = (5, 7, 7)
     frontend_stride: int = 2
     resnet_dims: tuple[int, ...] = (64, 128, 256, 512)
     resnet_blocks: tuple[int, ...] = (2, 2, 2, 2)
-    relu: str = "prelu"  # or "relu": no weights, and much faster to train on a CPU
-    audio_dim: int = 104  # the original's audio input; its projection is kept, and not used
+    relu: str = "prelu"  # or "relu": without weights, and much faster to train on a CPU
+    audio_dim: int = 104  # width of the original's audio input; its projection is kept but unused
     dropout: float = 0.0
 
     def __post_init__(self):
@@ -85,8 +87,8 @@ class AVHuBERT(nn.Module):
     def forward(self, video_B1THW: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
         """(B, 1, T, H, W) -> (B, T, D).
 
-        lengths: frames of each clip when they are padded on the right; what comes out for a clip
-        does not depend on the padding nor on its neighbours, and is zero in the padding.
+        `lengths` is the number of images of each clip when clips are padded on the right. The
+        frames of a clip depend neither on padding nor on other clips, and are zero in the padding.
         """
         B, _, T, _, _ = video_B1THW.shape
         lengths = [T] * B if lengths is None else list(lengths)
@@ -96,13 +98,13 @@ class AVHuBERT(nn.Module):
         padding_mask_BT = steps_T < torch.tensor(lengths, device=steps_T.device)[:, None]
 
         x_BTD = self.feature_extractor_video(video_B1THW, padding_mask_BT)
-        x_BTD = torch.cat([torch.zeros_like(x_BTD), x_BTD], dim=-1)  # no audio, video
+        x_BTD = torch.cat([torch.zeros_like(x_BTD), x_BTD], dim=-1)  # no audio, then video
         x_BTD = self.post_extract_proj(self.layer_norm(x_BTD))
         return self.encoder(x_BTD, padding_mask_BT)
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> "AVHuBERT":
-        """Read config.json and model.safetensors; in eval mode.
+        """Read config.json and model.safetensors; the model is in eval mode.
 
         Raises FileNotFoundError for a missing file, ValueError when weights and config disagree.
         """
@@ -126,20 +128,18 @@ class AVHuBERT(nn.Module):
     def save(self, folder: str | Path) -> None:
         """Write config.json and model.safetensors, each whole or not at all."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         state = {name: x.detach().cpu().contiguous() for name, x in self.state_dict().items()}
         config = json.dumps(dataclasses.asdict(self.config), indent=2) + "\n"
-        save_file(state, folder / ".model.safetensors.tmp", metadata={"format": "pt"})
-        (folder / ".config.json.tmp").write_text(config)
-        for name in ("model.safetensors", "config.json"):
-            os.replace(folder / f".{name}.tmp", folder / name)
+        with files.atomic_write(folder / "model.safetensors") as tmp_path:
+            save_file(state, tmp_path, metadata={"format": "pt"})
+        files.write_text(folder / "config.json", config)
 
 
-# ---- picture ------------------------------------------------------------------------------------
+# ---- images -------------------------------------------------------------------------------------
 
 
 class VideoFrontend(nn.Module):
-    """A 3-D convolution over five frames, then a ResNet on each frame: (B, T, D)."""
+    """A 3-D convolution over five images, then a ResNet on each: (B, 1, T, H, W) -> (B, T, D)."""
 
     def __init__(self, config: AVHuBERTConfig):
         super().__init__()
@@ -163,18 +163,16 @@ class VideoFrontend(nn.Module):
         self.proj = nn.Linear(config.resnet_dims[-1], config.dim)
 
     def forward(self, video_B1THW: Tensor, padding_mask_BT: Tensor) -> Tensor:
-        x_B1THW = (
-            video_B1THW * padding_mask_BT[:, None, :, None, None]
-        )  # what the convolution pads with
+        x_B1THW = video_B1THW * padding_mask_BT[:, None, :, None, None]  # zeros, as a conv pads
         x_BCTHW = self.resnet.frontend3D(x_B1THW)
         x_BTCHW = x_BCTHW.transpose(1, 2)
-        whole = bool(padding_mask_BT.all())
-        x_VCHW = x_BTCHW.flatten(0, 1) if whole else x_BTCHW[padding_mask_BT]  # without the padding
+        no_padding = bool(padding_mask_BT.all())
+        x_VCHW = x_BTCHW.flatten(0, 1) if no_padding else x_BTCHW[padding_mask_BT]
         x_VCHW = x_VCHW.contiguous(memory_format=torch.channels_last)  # faster on a CPU
         x_VCHW = F.max_pool2d(x_VCHW, kernel_size=3, stride=2, padding=1)
         x_VC = self.resnet.trunk(x_VCHW)
         x_VD = self.proj(x_VC)
-        if whole:
+        if no_padding:
             return x_VD.unflatten(0, padding_mask_BT.shape)
         x_BTD = x_VD.new_zeros(*padding_mask_BT.shape, x_VD.shape[-1])
         x_BTD[padding_mask_BT] = x_VD
@@ -187,7 +185,7 @@ def make_relu(kind: str, dim: int) -> nn.Module:
 
 
 class ResNet(nn.Module):
-    """ResNet-18's trunk: (V, C, H, W) -> (V, C'), the mean over the picture."""
+    """The trunk of ResNet-18: (V, C, H, W) -> (V, C'), the mean over each image."""
 
     def __init__(self, in_dim: int, dims: Sequence[int], blocks: Sequence[int], relu: str):
         super().__init__()
@@ -205,7 +203,7 @@ class ResNet(nn.Module):
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions beside a short cut."""
+    """Two 3x3 convolutions with a short cut around them."""
 
     def __init__(self, in_dim: int, dim: int, relu: str, stride: int = 1):
         super().__init__()
@@ -255,9 +253,8 @@ class Encoder(nn.Module):
         positions_BDT = self.pos_conv(x_BTD.transpose(1, 2))[..., :T]  # an even kernel adds one
         x_BTD = x_BTD + F.gelu(positions_BDT).transpose(1, 2)
         x_BTD = F.dropout(x_BTD, self.dropout, self.training)
-        attention_mask_B11T = (
-            None if bool(padding_mask_BT.all()) else padding_mask_BT[:, None, None, :]
-        )
+        no_padding = bool(padding_mask_BT.all())
+        attention_mask_B11T = None if no_padding else padding_mask_BT[:, None, None, :]
         for layer in self.layers:
             x_BTD = layer(x_BTD, attention_mask_B11T)
         return self.layer_norm(x_BTD) * padding_mask_BT[..., None]
@@ -283,6 +280,8 @@ class Layer(nn.Module):
 
 
 class Attention(nn.Module):
+    """Multi-head self-attention, (B, T, D) -> (B, T, D); the mask is False in padding."""
+
     def __init__(self, config: AVHuBERTConfig):
         super().__init__()
         self.num_heads = config.num_heads

@@ -1,7 +1,7 @@
 """From encoder frames to LLM tokens, at a rate chosen when the model is called.
 
-A rate is a whole number of frames per token (MoME §3.1). The rates a model was trained at are its
-Matryoshka scales; any of them can be asked for at decoding time.
+A rate is a whole number of frames per token (MoME §3.1). The rates that a model was trained at are
+its Matryoshka scales, and decoding can use any of them.
 
 Shape key
     B  batch    T  encoder frames    N  tokens    D  feature width
@@ -19,7 +19,7 @@ HOW = ("average", "stack")
 
 @dataclass(frozen=True)
 class Scale:
-    """The rates of one forward pass; None for a stream that the task does not use."""
+    """The rates of one forward pass; None for a stream that the task does not read."""
 
     audio: int | None
     video: int | None
@@ -51,7 +51,7 @@ def _int(digits: str | None) -> int | None:
 def scales_of(task: str, audio_rates: list[int], video_rates: list[int]) -> list[Scale]:
     """The scales of a task, finest first: rates of one stream, or all pairs for `avsr`.
 
-    Those of `all`, one model for the three tasks, are those of avsr, asr and vsr.
+    Task `all`, one model for the three tasks, has the scales of avsr, asr and vsr.
     """
     if task == "all":
         return [s for t in ("avsr", "asr", "vsr") for s in scales_of(t, audio_rates, video_rates)]
@@ -71,11 +71,11 @@ def compress(
 ) -> Tensor:
     """Merge every `rate` frames into one token.
 
-    Returns (B, N, D) for "average" and (B, N, rate * D) for "stack". A last, partial group is kept:
-    averaged over the frames it has, or stacked with zeros; `drop_tail` drops it.
+    Returns (B, N, D) for "average" and (B, N, rate * D) for "stack". A last, partial group is kept,
+    averaged over the frames it has or stacked with zeros; `drop_tail` drops it.
 
-    `lengths_B` counts the true frames of each row of a padded batch; what lies behind them never
-    reaches a token. The tokens of row b are then the first `num_tokens(lengths_B[b], ...)`.
+    `lengths_B` is the number of frames of each row of a padded batch; padding never reaches a
+    token. The tokens of row b are the first `num_tokens(lengths_B[b], ...)` ones.
 
     Raises ValueError when a row has fewer frames than one token needs.
     """
@@ -83,7 +83,7 @@ def compress(
     if how not in HOW:
         raise ValueError(f"compression must be one of {', '.join(HOW)}; got {how!r}")
     shortest = T if lengths_B is None else int(lengths_B.min())
-    num_tokens(shortest, rate, drop_tail)  # raises
+    num_tokens(shortest, rate, drop_tail)  # raises ValueError for a row that is too short
 
     N = num_tokens(T, rate, drop_tail)
     if lengths_B is None:
@@ -101,7 +101,7 @@ def compress(
 
 
 def num_tokens(num_frames: int, rate: int, drop_tail: bool = False) -> int:
-    """How many tokens `num_frames` frames make; ValueError when they do not make a whole one."""
+    """How many tokens `num_frames` frames make; ValueError when there are too few for one."""
     if rate < 1:
         raise ValueError(f"a rate is a number of frames per token, 1 or more; got {rate}")
     if num_frames < rate:
@@ -112,8 +112,9 @@ def num_tokens(num_frames: int, rate: int, drop_tail: bool = False) -> int:
 class Projector(nn.Module):
     """Tokens (B, N, in_dim) into the embedding space of the LLM (B, N, out_dim).
 
-    Linear - ReLU - Linear (MoME §4). With `norm`, a LayerNorm on each side; the one behind starts
-    at the scale of the LLM's own embeddings, `out_std`, so that projected tokens look like words.
+    Linear - ReLU - Linear (MoME §4). `norm` adds a LayerNorm on each side. The second one starts
+    with the standard deviation of the LLM's own embeddings, `out_std`, so that projected tokens
+    look like words.
     """
 
     def __init__(

@@ -1,7 +1,8 @@
-"""What a run is made of: a field is a YAML key and a `section.key=value` override.
+"""The settings of a run: each field is a YAML key and a `section.key=value` override.
 
-OmegaConf reads and merges; what is added here are errors that name the near key, and checks that
-run before anything heavy starts. The resolved file is saved in `exp/`, and decoding reads that one.
+OmegaConf reads and merges the files. This module adds errors that name the nearest key, and checks
+that run before anything heavy starts. The complete settings are saved in `exp/`, and decoding reads
+them from there.
 """
 
 import dataclasses
@@ -13,6 +14,8 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+
+from mome import files
 
 T = TypeVar("T")
 
@@ -31,20 +34,20 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class EncodersConfig:
-    """The frozen encoders that stage 2 runs; a Hugging Face id or a folder."""
+    """The frozen encoders that stage 2 runs, and what is done to their input."""
 
-    audio: str = "openai/whisper-small"
+    audio: str = "openai/whisper-small"  # hub id or folder
     video: str = "downloads/avhubert-large"  # a folder made by tools/convert_avhubert.py
-    pad_to_30s: bool = False  # Whisper on 30 s padded with silence (the paper) or the true length
+    pad_to_30s: bool = False  # pad clips for Whisper to 30 s with silence, as the paper does
     num_noisy_copies: int = 1  # of each training utterance, at an SNR drawn from `snrs`
     store_rate: int = 1  # audio frames averaged into one on disk; must divide every audio rate
-    features: str = "offline"  # or "online": encode in the training loop, augmented anew each time
-    random_crop: bool = True  # online: of the mouth, at a random place, not the centre
-    mirror_share: float = 0.5  # online: of the clips whose video is mirrored
-    mask_s: float = 0.4  # online: longest grey piece, one for each second of video; 0: none
-    video_lora_rank: int = 0  # online: LoRA on the video encoder, trained along; 0: it is frozen
+    features: str = "offline"  # or "online": encode in the training loop, newly augmented each time
+    random_crop: bool = True  # online: crop the mouth at a random place instead of the centre
+    mirror_share: float = 0.5  # online: share of the clips whose video is mirrored
+    mask_s: float = 0.4  # online: longest mask, in seconds, one for each second of video; 0: none
+    video_lora_rank: int = 0  # online: train LoRA on the video encoder; 0: it stays frozen
     video_lora_alpha: float = 16.0  # its output is scaled by alpha / rank
-    noise: str = "babble"  # of the noisy copies, and of online features
+    noise: str = "babble"  # in the noisy copies and in online features
     noise_dir: str = ""  # noise files of your own, instead of made noise
     snrs: list[float] = field(default_factory=lambda: [-5.0, 0.0, 5.0, 10.0, 15.0, 20.0])
 
@@ -65,38 +68,38 @@ class EncodersConfig:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The network: what mome.model builds."""
+    """The network that mome.model builds."""
 
     llm: str = "meta-llama/Llama-3.2-1B"  # Hugging Face id or folder
     llm_dtype: str = "bfloat16"
     quantise: str = "none"  # or "8bit", "4bit": the frozen LLM by bitsandbytes (extra "quantise")
-    attention: str = "sdpa"  # of the LLM, as transformers names it; "eager" is faster on CPU
+    attention: str = "sdpa"  # of the LLM, as transformers calls it; "eager" is faster on a CPU
     task: str = "avsr"  # asr, vsr, avsr, or all: one model for the three
 
     # Frames per token; audio frames last 20 ms (Whisper), video frames 40 ms (25 fps).
     audio_rates: list[int] = field(default_factory=lambda: [4, 16])
     video_rates: list[int] = field(default_factory=lambda: [2, 5])
     compression: str = "average"  # or "stack"
-    drop_tail: bool = False  # drop a last, partial group of frames, as the peers do
+    drop_tail: bool = False  # drop a last, partial group of frames, as other systems do
 
-    projector: str = "per_stream"  # or "per_rate", as the peers have it
+    projector: str = "per_stream"  # or "per_rate": one for each rate of a stream
     projector_dim: int = 2048  # hidden width
     projector_norm: bool = False  # LayerNorm on both sides
 
     adapter: str = "mome"  # or "lora" (on queries and values), "plain" (one expert, no router)
-    adapter_init: str = "uniform"  # or "unit": its hidden units begin at unit variance
-    position: str = "layer"  # the block that mome and plain run beside: mhsa | ffn | layer
+    adapter_init: str = "uniform"  # or "unit": hidden units start with unit variance
+    position: str = "layer"  # the block that mome and plain are attached to: mhsa | ffn | layer
     num_routed: int = 23
     num_active: int = 4  # routed experts per token
     num_shared: int = 1
     expert_dim: int = 12
     router: str = "shared"  # or "per_scale", "static": see mome/experts.py
-    router_gain: float = 1.0  # of the router's first weights: with more, gates begin further apart
-    renormalise: bool = False  # gates of the chosen experts sum to 1
+    router_gain: float = 1.0  # factor on the router's first weights; more spreads the first gates
+    renormalise: bool = False  # scale the gates of the chosen experts to sum to 1
     balance_weight: float = 0.01
     lora_rank: int = 64
     lora_alpha: float = 8.0  # the output is scaled by alpha / rank
-    lora_form: str = "ms"  # one for all scales, or "ss": one for each, or "mss": both
+    lora_form: str = "ms"  # one LoRA for all scales, "ss": one for each scale, "mss": both
     plain_dim: int = 48
 
     scale_weights: dict[str, float] = field(default_factory=dict)  # of the loss; 1 if not named
@@ -128,16 +131,16 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class WarmupConfig:
-    """Alignment of the projectors with the LLM's embedding table by CTC, before the LLM is used.
+    """Alignment of the projectors with the LLM's embedding table by CTC, before the LLM is trained.
 
-    Ours, not the paper's: off (0 steps) in the paper's configurations. See mome/alignment.py.
+    It is ours, not the paper's, whose configurations do without (0 steps). See mome/alignment.py.
     """
 
     num_steps: int = 0
-    start_from: str = ""  # instead: the projectors of another training, such as exp/x/warmup
+    start_from: str = ""  # instead: use the projectors of another run, such as exp/x/warmup
     batch_size: int = 32  # utterances
     lr: float = 2e-3
-    weight: float = 0.0  # of the CTC loss beside the LLM's, in the training that follows
+    weight: float = 0.0  # of the CTC loss that is added to the loss of the main training
 
     def __post_init__(self):
         if self.num_steps and self.start_from:
@@ -149,23 +152,23 @@ class WarmupConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Optimisation: what bin/train.py does."""
+    """Optimisation, as bin/train.py does it."""
 
     num_steps: int = 30_000  # optimiser steps
-    lr: float = 1e-3  # peak; after `lr_warmup_steps` it falls to 0 along a cosine
+    lr: float = 1e-3  # peak, reached after `lr_warmup_steps`; then a cosine to 0
     lr_warmup_steps: int = 500
     weight_decay: float = 0.1
     betas: list[float] = field(default_factory=lambda: [0.9, 0.98])
-    max_grad_norm: float = 10.0  # norm of the gradient; 0 turns clipping off
-    max_frames: int = 1500  # of 40 ms, padding included, in a batch of one device
+    max_grad_norm: float = 10.0  # larger gradients are clipped to this norm; 0: no clipping
+    max_frames: int = 1500  # frames of 40 ms in a batch of one device, padding included
     accumulation: int = 1  # batches per optimiser step and device
-    scales_per_step: int = 0  # 0: all scales of a batch at each step; 1: one, drawn at random
-    noisy_share: float = 0.5  # of the training utterances whose audio comes from a noisy copy
+    scales_per_step: int = 0  # scales of a batch, drawn at random for each step; 0: all
+    noisy_share: float = 0.5  # share of the training utterances whose audio is noisy
     audio_dropout: float = 0.0  # share of the training utterances whose audio is zeroed
     gradient_checkpointing: bool = False  # recompute layers in the backward pass: less memory
     valid_every: int = 1000  # steps
     save_every: int = 1000
-    keep_checkpoints: int = 5  # the newest ones; `average` is made of them
+    keep_checkpoints: int = 5  # newest checkpoints to keep; `average` is their mean
     deepspeed: str = "conf/deepspeed_zero0.json"
     seed: int = 0
     ctc_warmup: WarmupConfig = field(default_factory=WarmupConfig)
@@ -181,12 +184,12 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class DecodeConfig:
-    """Search: what mome.decoding does."""
+    """Search, as mome.decoding does it."""
 
     num_beams: int = 1
     batch_size: int = 16  # utterances
-    tokens_per_second: float = 8.0  # new tokens are limited to this times the clip's length ...
-    extra_tokens: int = 8  # ... plus this
+    tokens_per_second: float = 8.0  # limit of new tokens: this times the length of the clip ...
+    extra_tokens: int = 8  # ... plus this number
     length_penalty: float = 1.0
 
     def __post_init__(self):
@@ -196,7 +199,7 @@ class DecodeConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """A whole recipe: one YAML file of conf/."""
+    """All settings of an experiment: one YAML file of conf/."""
 
     encoders: EncodersConfig = field(default_factory=EncodersConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -242,12 +245,8 @@ def load(path: str | Path, overrides: list[str] | None = None, cls: type[T] = Co
 
 
 def save(config: Any, path: str | Path) -> None:
-    """Write every field, defaults included, as YAML that `load` reads back to an equal object."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_suffix(".tmp")
-    OmegaConf.save(OmegaConf.structured(config), beside)
-    beside.replace(path)
+    """Write every field, defaults included, as YAML; `load` reads it back to an equal object."""
+    files.write_text(path, OmegaConf.to_yaml(OmegaConf.structured(config)))
 
 
 def as_dict(config: Any) -> dict:

@@ -1,9 +1,9 @@
-"""The frozen encoders (MoME §3.1): Whisper for speech, AV-HuBERT for lips, behind one call.
+"""The frozen encoders (MoME §3.1): Whisper for speech, AV-HuBERT for lips, with the same call.
 
-Each takes a list of clips and returns a list of (T_i, D) float32 tensors. Clips of like length run
-together, padded; what comes out for a clip does not depend on the others, but for rounding. Always
-in eval mode and frozen. Speech gives 50 frames a second, T = ceil(samples / 320); video 25, one for
-each picture.
+Each takes a list of clips and returns a list of (T_i, D) float32 tensors. Clips of similar length
+run together, padded; apart from rounding, the frames of a clip do not depend on the other clips.
+Encoders are always frozen and in eval mode. Speech gives 50 frames a second, T = ceil(samples /
+320); video gives 25, one for each image.
 
 Shape key
     S  samples at 16 kHz    M  mel bands    F  mel frames, 100 a second    T  frames    D  width
@@ -23,15 +23,15 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
 from mome.avhubert import AVHuBERT
+from mome.data import AUDIO_FPS, SAMPLE_RATE
 from mome.inject import attach
 from mome.lora import LoRA
 
-SAMPLE_RATE = 16000  # Hz
-FRAME = 320  # samples in a frame of Whisper
+FRAME = SAMPLE_RATE // AUDIO_FPS  # samples in a frame of Whisper
 WINDOW = 30 * SAMPLE_RATE  # samples that Whisper hears at once
 CROP = 88  # pixels
 VIDEO_MEAN, VIDEO_STD = 0.421, 0.165  # of grey in 0..1
-AUDIO_AT_ONCE, VIDEO_AT_ONCE = 30000, 1500  # mel frames, pictures that run together, with padding
+AUDIO_BATCH, VIDEO_BATCH = 30000, 1500  # most mel frames or images in a batch, padding included
 
 
 def load_audio_encoder(
@@ -39,10 +39,10 @@ def load_audio_encoder(
 ) -> "AudioEncoder":
     """Whisper's encoder from a folder or the hub.
 
-    pad_to_30s: let it hear silence up to 30 s after each clip, as the paper's authors do and
-    Whisper was trained; frames past the end of the clip are cut off again. Without it, a clip is
-    encoded on its own length, which is many times faster.
-    Raises ValueError when it cannot be loaded.
+    With `pad_to_30s`, each clip is followed by silence up to 30 s, as Whisper was trained and as
+    the paper's authors do; frames after the end of the clip are cut off. Without it, a clip is
+    encoded at its own length, which is many times faster. Raises ValueError when the model cannot
+    be loaded.
     """
     try:
         config = WhisperConfig.from_pretrained(name_or_path)
@@ -76,7 +76,7 @@ def width_of(name_or_path: str) -> int:
 
 
 def fast_dtype(device: str | torch.device) -> torch.dtype:
-    """bfloat16 where the hardware has it, which moves frames by 1 or 2 %; else float32."""
+    """bfloat16 where the hardware has it (it changes frames by 1 or 2 %), else float32."""
     if torch.device(device).type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
     has_bf16 = getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
@@ -84,7 +84,7 @@ def fast_dtype(device: str | torch.device) -> torch.dtype:
 
 
 def fingerprint(encoder: nn.Module) -> str:
-    """sha256 of the weights, names and values; the same on every device and from every source."""
+    """sha256 of the names and values of the weights, the same on every device."""
     digest = hashlib.sha256()
     for name, x in sorted(encoder.state_dict().items()):
         digest.update(name.encode())
@@ -93,14 +93,14 @@ def fingerprint(encoder: nn.Module) -> str:
 
 
 def about(encoder: "AudioEncoder | VideoEncoder") -> dict:
-    """What feats.json tells of an encoder."""
+    """The entries of feats.json that describe an encoder."""
     return {"encoder": encoder.name, "dim": encoder.dim, "sha256": encoder.sha256}
 
 
 class AudioEncoder(nn.Module):
-    """Waveforms -> frames; each waveform is brought to zero mean and unit variance first.
+    """Waveforms -> frames. Each waveform is first normalised to zero mean and unit variance.
 
-    Attributes: `dim` D, `name` as it was asked for, `sha256` of the weights.
+    Attributes: `dim` is D, `name` the folder or hub id, `sha256` the fingerprint of the weights.
     """
 
     def __init__(self, whisper: nn.Module, mel: WhisperFeatureExtractor, name: str, pad: bool):
@@ -114,21 +114,21 @@ class AudioEncoder(nn.Module):
         super().train(False)
 
     def train(self, mode: bool = True) -> "AudioEncoder":
-        """Stay in eval mode, whatever a model around it is told."""
+        """Stay in eval mode, whatever the mode of the model that holds this encoder."""
         return self
 
     @torch.inference_mode()
     def forward(self, waveforms: Sequence[np.ndarray]) -> list[Tensor]:
         """(S_i,) float at 16 kHz, any length -> (ceil(S_i / 320), D). ValueError for none."""
         clips = [self.windows(x) for x in waveforms]
-        found = iter(by_length(self.run, [w for windows in clips for w in windows], AUDIO_AT_ONCE))
+        found = iter(by_length(self.run, [w for windows in clips for w in windows], AUDIO_BATCH))
         return [
             torch.cat([next(found) for _ in windows])[: -(-len(wave) // FRAME)]
             for wave, windows in zip(waveforms, clips, strict=True)
         ]
 
     def windows(self, waveform: np.ndarray) -> Sequence[Tensor]:
-        """The log mel spectrum of a clip, (F, M), cut at 30 s: Whisper has no more positions."""
+        """The log mel spectrum of a clip, (F, M), in pieces of at most 30 s, Whisper's limit."""
         wave_S = torch.as_tensor(waveform, dtype=torch.float32, device=self.window.device)
         if wave_S.ndim != 1 or not len(wave_S):
             raise ValueError(f"a waveform must be (samples,), got {tuple(wave_S.shape)}")
@@ -146,20 +146,18 @@ class AudioEncoder(nn.Module):
         return (log_MF.maximum(log_MF.max() - 8.0) + 4.0) / 4.0
 
     def run(self, mels: Sequence[Tensor]) -> list[Tensor]:
-        """The network, on mel frames of any length up to 30 s: (F_i, M) -> (F_i / 2, D)."""
+        """Run the network on mel frames of any length up to 30 s: (F_i, M) -> (F_i / 2, D)."""
         whisper = self.whisper
         dtype, device = whisper.conv1.weight.dtype, mels[0].device
         lengths = [len(mel_FM) for mel_FM in mels]
         steps_F = torch.arange(max(lengths), device=device)
         padding_mask_B1F = (steps_F < torch.tensor(lengths, device=device)[:, None])[:, None]
         mel_BMF = pad_sequence(list(mels), batch_first=True).transpose(1, 2).to(dtype)
-        x_BDF = (
-            F.gelu(whisper.conv1(mel_BMF)) * padding_mask_B1F
-        )  # a convolution pads with zeros, too
+        x_BDF = F.gelu(whisper.conv1(mel_BMF)) * padding_mask_B1F  # as a convolution pads
         x_BTD = F.gelu(whisper.conv2(x_BDF)).transpose(1, 2)
         x_BTD = x_BTD + whisper.embed_positions.weight[: x_BTD.shape[1]]
-        attention_mask_B1TT = None
-        if min(lengths) < max(lengths):  # added to the attention's logits
+        attention_mask_B1TT = None  # added to the logits of the attention
+        if min(lengths) < max(lengths):
             T = x_BTD.shape[1]
             padding_B11T = ~padding_mask_B1F[:, None, :, ::2]
             attention_mask_B1TT = torch.zeros(len(mels), 1, T, T, dtype=dtype, device=device)
@@ -172,7 +170,7 @@ class AudioEncoder(nn.Module):
 
 
 class VideoEncoder(nn.Module):
-    """Mouth crops -> frames. Attributes: `dim` D, `name`, `sha256` of the weights."""
+    """Mouth crops -> frames. Attributes `dim`, `name`, `sha256` as those of AudioEncoder."""
 
     def __init__(self, avhubert: AVHuBERT, name: str):
         super().__init__()
@@ -182,7 +180,7 @@ class VideoEncoder(nn.Module):
         super().train(False)
 
     def train(self, mode: bool = True) -> "VideoEncoder":
-        """Stay in eval mode, whatever a model around it is told."""
+        """Stay in eval mode, whatever the mode of the model that holds this encoder."""
         return self
 
     @torch.inference_mode()
@@ -199,14 +197,14 @@ class VideoEncoder(nn.Module):
                 attach(proj, adapter.to(device))
 
     def encode(self, mouths: Sequence[np.ndarray]) -> list[Tensor]:
-        """As `forward`, with gradients where they are wanted."""
+        """As `forward`, with gradients."""
         for mouth in mouths:
             if mouth.ndim != 3 or not len(mouth) or min(mouth.shape[1:]) < CROP:
                 raise ValueError(f"a mouth must be (frames, 96, 96), got {mouth.shape}")
-        return by_length(self.run, mouths, VIDEO_AT_ONCE)
+        return by_length(self.run, mouths, VIDEO_BATCH)
 
     def run(self, mouths: Sequence[np.ndarray]) -> list[Tensor]:
-        """The network, on crops of any length: (T_i, H, W) -> (T_i, D)."""
+        """Run the network on crops of any length: (T_i, H, W) -> (T_i, D)."""
         weight, lengths = next(self.avhubert.parameters()), [len(mouth) for mouth in mouths]
         crops = [normalise(centre_crop(mouth)) for mouth in mouths]
         video_BTHW = pad_sequence(crops, batch_first=True).to(weight.device, weight.dtype)
@@ -216,15 +214,15 @@ class VideoEncoder(nn.Module):
         return [x_TD[:n] for x_TD, n in zip(x_BTD, lengths, strict=True)]
 
 
-def by_length(run: Callable[[list], list[Tensor]], clips: Sequence, at_once: int) -> list[Tensor]:
-    """What `run` makes of each clip, called with clips of like length.
+def by_length(run: Callable[[list], list[Tensor]], clips: Sequence, limit: int) -> list[Tensor]:
+    """The result of `run` for each clip; it is called on batches of clips of similar length.
 
-    at_once: the most frames in a call, with padding; a clip that is longer runs alone.
+    `limit` is the most frames in a batch, padding included; a longer clip runs alone.
     """
     found: dict[int, Tensor] = {}
     order = sorted(range(len(clips)), key=lambda i: -len(clips[i]))
     while order:
-        size = max(1, at_once // len(clips[order[0]]))
+        size = max(1, limit // len(clips[order[0]]))
         group, order = order[:size], order[size:]
         found |= zip(group, run([clips[i] for i in group]), strict=True)
     return [found[i] for i in range(len(clips))]
@@ -237,5 +235,5 @@ def centre_crop(mouth: np.ndarray, size: int = CROP) -> np.ndarray:
 
 
 def normalise(mouth: np.ndarray) -> Tensor:
-    """Grey uint8, any shape -> float32, as AV-HuBERT was trained."""
+    """Grey uint8 of any shape -> float32, normalised as in the training of AV-HuBERT."""
     return (torch.from_numpy(np.ascontiguousarray(mouth)).float() / 255 - VIDEO_MEAN) / VIDEO_STD

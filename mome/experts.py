@@ -1,15 +1,15 @@
-"""The MoME layer: a mixture of small experts beside a frozen block of the LLM (MoME §3.2).
+"""The MoME layer: a mixture of small experts parallel to a frozen block of the LLM (MoME §3.2).
 
     MoME(x) = sum over shared experts E_s(x)  +  sum over the top-K routed experts g_n(x) E_n(x)
     g = softmax over all routed experts;  E(x) = Linear(D -> H) - GELU - Linear(H -> D)
 
-An expert is 1 to 48 wide, so all of them together are narrow: they run on every token as one dense
-product, and the gate of an expert that was not chosen is zero. Same result as a loop over experts,
-without its cost; and since experts share one parameter, every process of a training run has
-gradients for all of them.
+An expert is 1 to 48 wide, so all experts together are narrow. They run on every token as one dense
+product, and an expert that was not chosen has gate zero. The result is that of a loop over experts,
+without its cost. All experts share one parameter, so every process of a training run has gradients
+for all of them.
 
-Which experts a token is sent to is decided by a router, a linear layer; the two other kinds are
-ablations (`ROUTERS`).
+A router, one linear layer, decides which experts a token is sent to. The two other kinds of router
+are ablations (`ROUTERS`).
 
 Shape key
     B  batch              N  tokens in the sequence    D  width of the LLM
@@ -31,18 +31,18 @@ ROUTERS = {
 
 
 class MoME(nn.Module):
-    """What the experts make of the input of a block, to be added to the block's output.
+    """Experts on the input of a block; their output is added to that of the block.
 
-    Starts as a no-op: the up-projections and their biases are zero.
+    A new one is a no-op, since its up-projections and their biases are zero.
 
     Args:
         dim: width of the LLM.
-        num_routed, num_active: routed experts, and how many of them a token is sent to.
-        num_shared: experts that see every token with weight 1.
+        num_routed, num_active: number of routed experts, and how many of them a token is sent to.
+        num_shared: number of experts that see every token, with weight 1.
         expert_dim: width of one expert (the bottleneck).
         renormalise: scale the gates of the chosen experts to sum to 1 (the paper does not).
         router: shared, per_scale or static, see `ROUTERS`.
-        num_scales: how many there are; `scale_index` says which one is being computed.
+        num_scales: number of scales; `scale_index` is the one of the next forward pass.
     """
 
     def __init__(
@@ -72,16 +72,16 @@ class MoME(nn.Module):
         self.kind, self.scale_index = router, 0
         if router == "static":
             self.choice_R = nn.Parameter(torch.randn(num_routed) * 0.02)
-        else:  # routers of all scales, one after the other
+        else:  # the routers of all scales, concatenated
             num_routers = num_scales if router == "per_scale" else 1
             self.router = nn.Linear(dim, num_routers * num_routed, bias=False)
-        self.down = nn.Linear(dim, num_experts * expert_dim)  # all experts, one after the other
-        # A row for each hidden unit, then one for each expert's bias, which its gate scales.
+        self.down = nn.Linear(dim, num_experts * expert_dim)  # all experts, concatenated
+        # A row for each hidden unit, then a row for the bias of each expert, scaled by its gate.
         self.out = nn.Parameter(torch.zeros(num_experts * (expert_dim + 1), dim))
         bound = 1 / math.sqrt(dim)
         nn.init.uniform_(self.down.weight, -bound, bound)
         nn.init.zeros_(self.down.bias)
-        # Router probabilities (B, N, R) of the last forward pass in training, for the balance loss.
+        # Router probabilities of the last forward pass in training, for the balance loss.
         self.probs_BNR: Tensor | None = None
 
     def probabilities(self, x_BND: Tensor) -> Tensor:
@@ -95,7 +95,7 @@ class MoME(nn.Module):
         return logits_BNR.softmax(dim=-1)
 
     def route(self, x_BND: Tensor) -> Tensor:
-        """Weight of each routed expert for each token: (B, N, R), zero for the ones not chosen."""
+        """Weight of each routed expert for each token: (B, N, R), zero if it was not chosen."""
         return self._keep_top(self.probabilities(x_BND))
 
     def forward(self, x_BND: Tensor) -> Tensor:
@@ -125,13 +125,13 @@ class MoME(nn.Module):
         return self.out[self.down.out_features :]
 
     def input_weights(self) -> list[nn.Parameter]:
-        """Those that meet the input."""
+        """The weights that multiply the input."""
         return (
             [self.down.weight] if self.kind == "static" else [self.down.weight, self.router.weight]
         )
 
     def active_parameters(self) -> int:
-        """Parameters used for a token: the router's and those of the experts it is sent to."""
+        """Parameters that a token uses: those of the router and of the experts it is sent to."""
         dim = self.out.shape[1]
         router = self.num_routed * (1 if self.kind == "static" else dim)
         expert = 2 * dim * self.expert_dim + self.expert_dim + dim
@@ -147,11 +147,11 @@ class MoME(nn.Module):
 def balance_loss(
     probs_BNR: Tensor, num_active: int, padding_mask_BN: Tensor | None = None
 ) -> Tensor:
-    """How unevenly the router uses its experts: R * sum_n f_n P_n (MoME eq. 5).
+    """How unevenly the router uses its experts: R * sum_n f_n P_n (L_B in MoME §3.2).
 
-    f_n is the share of a sequence's tokens sent to expert n, counting all `num_active` choices, and
-    P_n the mean probability of n; `num_active` when balanced. A mean over sequences; tokens outside
-    `padding_mask_BN` (padding) do not count.
+    f_n is the share of the tokens of a sequence that are sent to expert n, counting all
+    `num_active` choices; P_n is the mean probability of n. The result is a mean over sequences,
+    `num_active` for a balanced load. Padding, where `padding_mask_BN` is False, does not count.
     """
     R = probs_BNR.shape[-1]
     chosen_BNR = torch.zeros_like(probs_BNR)

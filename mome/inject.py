@@ -1,14 +1,14 @@
-"""Attach adapters beside blocks of each layer of a frozen Hugging Face LLM (MoME §3.2, Fig. 3).
+"""Attach adapters to blocks of each layer of a frozen Hugging Face LLM (MoME §3.2, Fig. 7).
 
-The LLM's own classes and weights stay as they are: an adapter becomes a child named "adapter" of
-the block, and a forward hook adds what it makes of the block's input to the block's output.
+The classes and weights of the LLM stay as they are. An adapter becomes a child of the block, named
+"adapter", and a forward hook adds the adapter's output to the block's output.
 
 | position | input of the adapter       | its output is added to                          |
 |----------|----------------------------|-------------------------------------------------|
 | mhsa     | input_layernorm(x)         | the attention output, before the residual sum   |
 | ffn      | post_attention_layernorm(h)| the FFN output, before the residual sum         |
 | layer    | input_layernorm(x)         | the output of the whole layer                   |
-| q_v      | input_layernorm(x)         | the queries, and another one's to the values    |
+| q_v      | input_layernorm(x)         | the queries; a second adapter's, to the values  |
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 
 from torch import Tensor, nn
 
-# Position in a decoder layer -> the blocks that adapters run beside ("" = the layer).
+# Position in a decoder layer -> the blocks that get an adapter ("" = the layer itself).
 BLOCKS = {
     "mhsa": ["self_attn"],
     "ffn": ["mlp"],
@@ -26,15 +26,16 @@ BLOCKS = {
 
 
 def inject(llm: nn.Module, position: str, make_adapter: Callable[..., nn.Module]) -> int:
-    """Freeze `llm` and give every decoder layer new adapters. Returns how many.
+    """Freeze `llm` and give every decoder layer new adapters. Returns the number of adapters.
 
-    `make_adapter()` makes one; at `q_v`, `make_adapter(in_dim, out_dim)` for a linear layer.
-    Raises ValueError for an unknown position, an LLM of another layout, or one that has adapters.
+    `make_adapter()` makes one adapter; at `q_v` it is called with the widths of the linear layer,
+    `make_adapter(in_dim, out_dim)`. Raises ValueError for an unknown position, for an LLM of
+    another layout, and for an LLM that has adapters.
     """
     if position not in BLOCKS:
         raise ValueError(f"position must be one of {', '.join(BLOCKS)}; got {position!r}")
     if adapters(llm):
-        raise ValueError("this LLM has adapters already: load a fresh one")
+        raise ValueError("this LLM has adapters already: load it again without them")
     layers = decoder_layers(llm)
     llm.requires_grad_(False)
     device = next(llm.parameters()).device
@@ -43,7 +44,7 @@ def inject(llm: nn.Module, position: str, make_adapter: Callable[..., nn.Module]
         for name in BLOCKS[position]:
             block = layer.get_submodule(name)
             dims = (block.in_features, block.out_features) if position == "q_v" else ()
-            hook = _add_beside_layer if position == "layer" else _add_beside_block
+            hook = _add_to_layer if position == "layer" else _add_to_block
             attach(block, make_adapter(*dims).to(device), hook)
             count += 1
     return count
@@ -71,22 +72,22 @@ def at_scale(llm: nn.Module, index: int) -> Iterator[None]:
 
 
 def adapters(llm: nn.Module) -> list[nn.Module]:
-    """The adapters of an LLM, first layer first."""
+    """The adapters in a module, those of the first layer first."""
     return [m for name, m in llm.named_modules() if name.split(".")[-1] == "adapter"]
 
 
 def decoder_layers(llm: nn.Module) -> nn.ModuleList:
-    """The decoder layers of a Llama-like LLM; ValueError that says what was looked for if not."""
+    """The decoder layers of an LLM with Llama's layout; ValueError for another layout."""
     layers = getattr(getattr(llm, "model", None), "layers", None)
     if layers is None:
         raise ValueError(
-            f"{type(llm).__name__} has no `model.layers`, the list of decoder layers that Llama,"
-            " Qwen, SmolLM and their like have: adapters cannot be attached"
+            f"{type(llm).__name__} has no `model.layers`, the list of decoder layers that models"
+            " like Llama, Qwen and SmolLM have: adapters cannot be attached"
         )
     for name in ("self_attn", "mlp", "input_layernorm", "post_attention_layernorm"):
         if not hasattr(layers[0], name):
             raise ValueError(
-                f"a layer of {type(llm).__name__} has no `{name}`, found none to adapt"
+                f"a layer of {type(llm).__name__} has no `{name}`: adapters cannot be attached"
             )
     return layers
 
@@ -95,11 +96,11 @@ def _input(args: tuple, kwargs: dict) -> Tensor:
     return args[0] if args else kwargs["hidden_states"]
 
 
-def _add_beside_block(block: nn.Module, args: tuple, kwargs: dict, output):
+def _add_to_block(block: nn.Module, args: tuple, kwargs: dict, output):
     return _add(output, block.adapter(_input(args, kwargs)))
 
 
-def _add_beside_layer(layer: nn.Module, args: tuple, kwargs: dict, output):
+def _add_to_layer(layer: nn.Module, args: tuple, kwargs: dict, output):
     return _add(output, layer.adapter(layer.input_layernorm(_input(args, kwargs))))
 
 
@@ -109,7 +110,7 @@ def _add(output, extra: Tensor):
     return output + extra
 
 
-def attach(block: nn.Module, adapter: nn.Module, hook: Callable = _add_beside_block) -> None:
-    """Make `adapter` a child of `block`, whose output is from now on the sum of the two."""
+def attach(block: nn.Module, adapter: nn.Module, hook: Callable = _add_to_block) -> None:
+    """Make `adapter` a child of `block`; the block's output becomes the sum of both outputs."""
     block.adapter = adapter
     block.register_forward_hook(hook, with_kwargs=True)

@@ -1,12 +1,12 @@
-"""LoRA beside a frozen linear layer, one for all scales or one for each (Llama-AVSR, Llama-MTSK).
+"""LoRA for a frozen linear layer: one for all scales or one for each (Llama-AVSR, Llama-MTSK).
 
     LoRA(x) = alpha / rank * (x A^T) B^T,  added to the output of the layer
 
-| form | pairs of A and B        | active at a scale             |
-|------|-------------------------|-------------------------------|
-| ms   | one                     | that one                      |
-| ss   | one for each scale      | the scale's                   |
-| mss  | one, and one for each   | the common and the scale's    |
+| form | pairs of A and B                  | active at a scale                 |
+|------|-----------------------------------|-----------------------------------|
+| ms   | one                               | the one                           |
+| ss   | one for each scale                | that of the scale                 |
+| mss  | a common one, one for each scale  | the common one, that of the scale |
 
 Hu et al. 2022; the Matryoshka forms are those of Llama-MTSK (Cappellazzo et al. 2025).
 
@@ -25,14 +25,14 @@ FORMS = ("ms", "ss", "mss")
 
 
 class LoRA(nn.Module):
-    """What LoRA adds to the output of a frozen linear layer. Starts as a no-op: B is zero.
+    """What LoRA adds to the output of a frozen linear layer; at first nothing, since B is zero.
 
     Args:
-        in_dim, out_dim: those of the linear layer.
-        rank: of each pair.
+        in_dim, out_dim: widths of the linear layer.
+        rank: rank of each pair.
         alpha: the output is scaled by alpha / rank.
         form: ms, ss or mss.
-        num_scales: how many there are; `scale_index` says which one is being computed.
+        num_scales: number of scales; `scale_index` is the one of the next forward pass.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class LoRA(nn.Module):
 
     @property
     def active(self) -> list[int]:
-        """Which pairs are used at the scale."""
+        """The pairs that are used at the scale."""
         return {"ms": [0], "ss": [self.scale_index], "mss": [0, 1 + self.scale_index]}[self.form]
 
     def forward(self, x_BNI: Tensor) -> Tensor:
@@ -68,9 +68,9 @@ class LoRA(nn.Module):
         return F.linear(F.linear(x_BNI.to(a_KI.dtype), a_KI), b_OK) * self.factor
 
     def input_weights(self) -> list[nn.Parameter]:
-        """Those that meet the input."""
+        """The weights that multiply the input."""
         return [self.a_PKI]
 
     def active_parameters(self) -> int:
-        """Parameters used at a scale."""
+        """Parameters that are used at a scale."""
         return len(self.active) * (self.a_PKI[0].numel() + self.b_POK[0].numel())

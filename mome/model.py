@@ -4,8 +4,9 @@
                                                                   prompt + text -> LLM -> loss
     video (B, T, D_v) -> compress at the video rate -> projector /
 
-The rates of a forward pass are its scale; one set of weights serves every scale. Trained are the
-projectors, the adapters beside the LLM's blocks and four delimiters; encoders and LLM are frozen.
+The rates of a forward pass are its scale, and one set of weights serves every scale. Training
+changes the projectors, the adapters of the LLM's blocks and four delimiters; the encoders and the
+LLM are frozen.
 
 Shape key
     B  batch    T  encoder frames    N  tokens    D  width of the LLM    L  text tokens
@@ -31,7 +32,7 @@ from mome.experts import balance_loss
 from mome.inject import adapters, at_scale, decoder_layers, set_scale
 from mome.prompt import Prompt, instruction_ids, pad_right
 
-STREAMS = {  # of each task
+STREAMS = {  # task -> what it reads
     "asr": ["audio"],
     "vsr": ["video"],
     "avsr": ["audio", "video"],
@@ -44,9 +45,11 @@ class MoMEModel(AbsESPnetModel):
 
     Args:
         config: the network.
-        llm: a Hugging Face causal LM; frozen here, its layers get an adapter each.
-        tokenizer: the LLM's.
+        llm: a Hugging Face causal LM. It is frozen here, and each of its layers gets adapters.
+        tokenizer: the tokenizer of the LLM.
         frame_dims: width of the encoder frames of each stream, {"audio": D_a, "video": D_v}.
+
+    Raises ValueError for settings that do not fit together.
     """
 
     def __init__(self, config: ModelConfig, llm: nn.Module, tokenizer, frame_dims: dict[str, int]):
@@ -64,8 +67,8 @@ class MoMEModel(AbsESPnetModel):
         dim = llm.config.hidden_size
         attach_adapters(llm, config, len(self.scales))
         self.llm = llm.eval()
-        words = llm.get_input_embeddings().weight
-        out_std = 1.0 if words.is_meta else words.float().std().item()
+        table = llm.get_input_embeddings().weight
+        out_std = 1.0 if table.is_meta else table.float().std().item()
         self.projectors = nn.ModuleDict()
         for name, (stream, rate) in self._projector_names().items():
             width = frame_dims[stream] * (rate if config.compression == "stack" else 1)
@@ -84,7 +87,7 @@ class MoMEModel(AbsESPnetModel):
         self.eos = tokenizer.eos_token_id
 
     def _projector_names(self) -> dict[str, tuple[str, int]]:
-        """Name of each projector -> its stream and rate: one a stream, or one a stream and rate."""
+        """Name of each projector -> its stream and rate; `per_rate` has one for each rate."""
         config, names = self.config, {}
         for stream in self.streams:
             rates = config.audio_rates if stream == "audio" else config.video_rates
@@ -100,21 +103,21 @@ class MoMEModel(AbsESPnetModel):
         return names
 
     def add_alignment(self, token_ids: Iterable[int], weight: float) -> None:
-        """Add the CTC loss of `mome.alignment` to training, over these ids of the text."""
+        """Add the CTC loss of `mome.alignment` to training; `token_ids` are the ids of the text."""
         embedding = self.llm.get_input_embeddings().weight
         self.alignment = Alignment(embedding, list(token_ids), self.streams).to(embedding.device)
         self.ctc_weight = weight
 
     def add_video_encoder(self, encoder: nn.Module) -> None:
-        """Let the model encode `mouths` itself, and train the LoRA that the encoder has.
+        """Let the model encode `mouths` itself, and train the LoRA of the encoder.
 
-        The encoder's frozen weights are no part of the model: they keep their precision.
+        The encoder's frozen weights stay outside the model, so they keep their precision.
         """
         self.video_encoder = (encoder,)
         self.video_lora = nn.ModuleList(adapters(encoder))
 
     def encode_mouths(self, batch: dict) -> dict:
-        """A batch with video frames in place of `mouths`, where it has these."""
+        """The batch with video frames in place of `mouths`; unchanged when it has no `mouths`."""
         if "mouths" not in batch:
             return batch
         (encoder,) = self.video_encoder
@@ -123,20 +126,22 @@ class MoMEModel(AbsESPnetModel):
         return rest | {"video": pad_sequence(frames, batch_first=True)}
 
     def train(self, mode: bool = True) -> "MoMEModel":
-        """Switch the trained parts; the frozen LLM stays in eval mode."""
+        """Switch the trained parts to training mode; the frozen LLM stays in eval mode."""
         super().train(mode)
         self.llm.eval()
         for adapter in adapters(self.llm):
             adapter.train(mode)
         if self.llm.is_activation_checkpointing:
             for layer in decoder_layers(self.llm):
-                layer.training = mode  # transformers asks the layer; what is in it stays as it is
+                layer.training = (
+                    mode  # transformers reads this; the layer's parts stay in eval mode
+                )
         return self
 
     def checkpoint_gradients(self) -> None:
-        """Keep only the inputs of the LLM's layers; compute the rest again in the backward pass.
+        """Keep only the inputs of the LLM's layers and recompute the rest in the backward pass.
 
-        The scale of the forward pass holds for its recomputation, too, whatever came between.
+        A layer is recomputed at the scale of its forward pass, whatever scale came after it.
         """
 
         def contexts():  # of the forward pass and of its recomputation
@@ -151,7 +156,7 @@ class MoMEModel(AbsESPnetModel):
         set_scale(self.llm, index)
 
     def collect_feats(self, **batch: Tensor) -> dict[str, Tensor]:
-        """ESPnet's hook for feature statistics: the features as they are, they need none."""
+        """ESPnet's hook for feature statistics. None are needed, so the features are returned."""
         return {s: batch[s] for s in self.streams}
 
     def forward(
@@ -160,25 +165,25 @@ class MoMEModel(AbsESPnetModel):
         """The loss of a batch, its parts, and its weight, the number of text tokens.
 
         Args:
-            scales: those to train, all the model's by default.
-            audio, video: (B, T, width) encoder frames, padded; only the task's streams are needed.
-            audio_lengths, video_lengths: (B,) true frames.
-            text, text_lengths: (B, L) token ids without EOS, padded; (B,).
-            mouths: instead of video, when the model has the encoder: (T_i, H, W) uint8 each.
-            audio_kept: (B,) bool, optional; the audio of the others is zeroed.
+            scales: the scales to train at; by default all those of the model.
+            audio, video: (B, T, width) padded encoder frames of the streams that the task reads.
+            audio_lengths, video_lengths: (B,) number of frames without padding.
+            text, text_lengths: (B, L) padded token ids without EOS; (B,).
+            mouths: in place of video, when the model has the encoder: (T_i, H, W) uint8 each.
+            audio_kept: (B,) bool, optional; False zeroes the audio of an utterance.
             utterances: ids, optional, for error messages.
         """
         batch = self.encode_mouths(batch)
         text = [ids[:n] for ids, n in zip(batch["text"], batch["text_lengths"], strict=True)]
-        asked = [Scale.parse(s) for s in scales] if scales else self.scales
+        chosen = [Scale.parse(s) for s in scales] if scales else self.scales
         stats: dict[str, Tensor] = {}
         parts = [
-            self._weight(scale) * self._scale_loss(scale, text, batch, stats) for scale in asked
+            self._weight(scale) * self._scale_loss(scale, text, batch, stats) for scale in chosen
         ]
         loss = torch.stack(parts).mean()
         tokens = stats.pop("llm_tokens")
-        if self.training:  # what the loss of the text alone can be compared with
-            stats["cross_entropy"] = torch.stack([stats[f"loss_{s}"] for s in asked]).mean()
+        if self.training:  # comparable with the floor of the text alone
+            stats["cross_entropy"] = torch.stack([stats[f"loss_{s}"] for s in chosen]).mean()
         if self.training and self.ctc_weight:
             stats["ctc"] = self.ctc_loss(**batch)
             loss = loss + self.ctc_weight * stats["ctc"]
@@ -189,7 +194,7 @@ class MoMEModel(AbsESPnetModel):
         return loss, stats, torch.tensor(sum(len(t) + 1 for t in text), device=loss.device)
 
     def _weight(self, scale: Scale) -> float:
-        """Weight of a scale's loss, c_ij in MoME §3.3."""
+        """Weight of a scale's loss, c_ij in MoME §3.2."""
         weights = self.config.task_weights if self.config.task == "all" else {}
         return self.config.scale_weights.get(str(scale), 1.0) * weights.get(scale.task, 1.0)
 
@@ -198,10 +203,10 @@ class MoMEModel(AbsESPnetModel):
         prompts = self.prompts(scale, **batch)
         eos = text[0].new_tensor([self.eos])
         embed = self.llm.get_input_embeddings()
-        # The last target is only predicted, never read: a row holds prompt + text, EOS is a target.
-        # One call for all rows: under ZeRO 3 each call gathers the table, on all devices at once.
-        words = embed(torch.cat(text)).split([len(t) for t in text])
-        rows = [torch.cat([p, w]) for p, w in zip(prompts, words, strict=True)]
+        # A row holds prompt and text. EOS, the last target, is predicted but never read.
+        # One call embeds all rows: under ZeRO 3 each call gathers the table on all devices.
+        embedded = embed(torch.cat(text)).split([len(t) for t in text])
+        rows = [torch.cat([p, e]) for p, e in zip(prompts, embedded, strict=True)]
         x_BND, padding_mask_BN = pad_right(rows)
         stats["llm_tokens"] = stats.get("llm_tokens", 0) + padding_mask_BN.sum()
         hidden_BND = self.llm.model(inputs_embeds=x_BND, use_cache=False).last_hidden_state
@@ -226,9 +231,9 @@ class MoMEModel(AbsESPnetModel):
     def prompts(self, scale: Scale, **batch) -> list[Tensor]:
         """The embedded prompt of each utterance at a scale, (N_b, D) each; `batch` as in forward.
 
-        From here on the adapters are at this scale. A scale that was not trained is taken where
-        all parts of the model are shared by scales. Raises ValueError for one that is not, for a
-        scale of another task, and for one that an utterance is too short for.
+        Sets the adapters to this scale. A scale that was not trained is accepted when the scales
+        share all parts of the model. Raises ValueError when they do not, when the scale is one of
+        another task, and when an utterance is too short for it.
         """
         tokens = self.project(scale, **batch)
         self._set_scale(self._index(scale))
@@ -242,7 +247,7 @@ class MoMEModel(AbsESPnetModel):
         ]
 
     def _index(self, scale: Scale) -> int:
-        """Place of a scale among the trained ones; 0 for others, when it does not matter."""
+        """Place of a scale among the trained ones; 0 for another scale, where it has no effect."""
         if scale in self.scales:
             return self.scales.index(scale)
         if has_parts_per_scale(self.config) or self.config.projector == "per_rate":
@@ -258,12 +263,12 @@ class MoMEModel(AbsESPnetModel):
         if scale.task not in {s.task for s in self.scales}:
             example = ", ".join(map(str, self.scales))
             raise ValueError(f"scale {scale} is not one of task {self.config.task}, like {example}")
-        self._index(scale)  # raises
+        self._index(scale)  # raises ValueError for a scale that needs parts of its own
         return {s: self._project(s, rates[s], batch) for s in STREAMS[scale.task]}
 
     def _project(self, stream: str, rate: int, batch: dict) -> list[Tensor]:
         frames_BTD, lengths_B = batch[stream], batch[f"{stream}_lengths"]
-        how, drop_tail = self.config.compression, self.config.drop_tail
+        drop_tail = self.config.drop_tail
         counts = []
         for b, length in enumerate(lengths_B.tolist()):
             try:
@@ -271,7 +276,7 @@ class MoMEModel(AbsESPnetModel):
             except ValueError as error:
                 utterance = batch["utterances"][b] if batch.get("utterances") else f"row {b}"
                 raise ValueError(f"{stream}: {error} in {utterance}") from None
-        tokens_BND = compress(frames_BTD, rate, how, drop_tail, lengths_B)
+        tokens_BND = compress(frames_BTD, rate, self.config.compression, drop_tail, lengths_B)
         if stream == "audio" and batch.get("audio_kept") is not None:
             tokens_BND = tokens_BND * batch["audio_kept"][:, None, None]
         per_rate = self.config.projector == "per_rate"
@@ -293,12 +298,12 @@ class MoMEModel(AbsESPnetModel):
         return loss
 
     def trained(self) -> dict[str, nn.Parameter]:
-        """Name -> parameter of all that is trained: what a checkpoint holds."""
+        """Name -> parameter of everything that is trained; a checkpoint holds these."""
         return {name: p for name, p in self.named_parameters() if p.requires_grad}
 
     def count_parameters(self) -> dict[str, int]:
-        """Of the adapters, those used for a token at a scale (active) and all (resident); and those
-        of the projectors."""
+        """Parameters of the adapters that a token uses at a scale ("active"), of all adapters
+        ("resident"), and of the projectors ("projectors")."""
         parts = adapters(self.llm)
         return {
             "active": sum(a.active_parameters() for a in parts),
@@ -321,7 +326,7 @@ def load_llm(config: ModelConfig, device: str | torch.device = "cpu") -> tuple[n
             f"model.quantise={config.quantise} needs bitsandbytes, which is not installed here:"
             " pip install bitsandbytes"
         )
-    # It says at every product of 8 bits that bfloat16 becomes float16.
+    # It warns at every 8-bit product that bfloat16 becomes float16.
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     quantisation = BitsAndBytesConfig(
         load_in_4bit=config.quantise == "4bit",
@@ -335,6 +340,6 @@ def load_llm(config: ModelConfig, device: str | torch.device = "cpu") -> tuple[n
 
 
 def init_reference_weights(llm: nn.Module) -> list[nn.Parameter]:
-    """The weights of the LLM that a new model looks at: words, and the norms before adapters."""
+    """The weights of the LLM that initialise a new model: its word embeddings and its norms."""
     norms = [p for name, p in llm.named_parameters() if "layernorm" in name]
     return [llm.get_input_embeddings().weight, *norms]

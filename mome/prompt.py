@@ -1,10 +1,10 @@
-"""The sequence the LLM sees, and batches of it (MoME §3.1).
+"""The sequence that the LLM reads, and batches of it (MoME §3.1).
 
     BOS <audio> A </audio> <video> V </video> instruction text EOS
 
-Each utterance has its own tokens and nothing between them; padding stands behind them all in
-training and before them all in decoding. The four delimiters are trained embeddings of ours, so
-the LLM's vocabulary stays as it is.
+A sequence has no padding inside. In a batch, padding follows the sequence in training and precedes
+it in decoding. The four delimiters are trained embeddings of our own, so the vocabulary of the LLM
+stays as it is.
 
 Shape key
     B  batch    N  tokens of a sequence    D  width of the LLM
@@ -22,7 +22,7 @@ INSTRUCTION = {
 
 
 class Prompt(nn.Module):
-    """Everything before the text. Trained: the delimiters, drawn at the scale of words."""
+    """Everything before the text. The delimiters are trained; they start as large as words are."""
 
     def __init__(self, dim: int, out_std: float):
         super().__init__()
@@ -38,7 +38,7 @@ class Prompt(nn.Module):
         video_ND: Tensor | None,
         instruction: Tensor,
     ) -> Tensor:
-        """One utterance's prompt (N, D); `bos` (0 or 1, D) and `instruction` (n, D) embedded."""
+        """The prompt of an utterance, (N, D); `bos` (0 or 1, D), `instruction` (n, D), embedded."""
         parts = [bos]
         for name, tokens_ND in (("audio", audio_ND), ("video", video_ND)):
             if tokens_ND is not None:
@@ -48,7 +48,7 @@ class Prompt(nn.Module):
 
 
 def text_ids(tokenizer, text: str) -> list[int]:
-    """A transcript as token ids, without EOS: a space before it, as after any sentence."""
+    """A transcript as token ids, without EOS. A space goes before it, as between sentences."""
     return tokenizer(" " + text.strip(), add_special_tokens=False).input_ids
 
 
@@ -58,10 +58,10 @@ def instruction_ids(tokenizer, task: str) -> list[int]:
 
 
 def pad_right(sequences: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Stack sequences (N_b, D): (B, N, D) and which positions are inside, (B, N) bool.
+    """Stack sequences (N_b, D) for training: (B, N, D), and the padding mask (B, N), bool.
 
-    For training: padding behind the text needs no attention mask, since a causal LLM never looks
-    ahead and the loss is read inside.
+    The LLM needs no attention mask here: it is causal, so padding after the text reaches no
+    position that the loss reads.
     """
     N = max(len(s) for s in sequences)
     x_BND = torch.stack([F.pad(s, (0, 0, 0, N - len(s))) for s in sequences])
@@ -70,7 +70,7 @@ def pad_right(sequences: list[Tensor]) -> tuple[Tensor, Tensor]:
 
 
 def pad_left(sequences: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """Stack sequences for decoding, padding first: (B, N, D) and which are inside, (B, N) bool."""
+    """Stack sequences for decoding, padding first: (B, N, D) and the padding mask (B, N)."""
     N = max(len(s) for s in sequences)
     x_BND = torch.stack([F.pad(s, (0, 0, N - len(s), 0)) for s in sequences])
     length_B = torch.tensor([len(s) for s in sequences], device=x_BND.device)

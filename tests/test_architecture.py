@@ -19,9 +19,13 @@ LEVELS = [  # a file imports from its own level and from those below
     ["adapters", "inject", "encoders", "prompt", "alignment"],
 ]
 LEAVES = ["experts", "lora", "compression", "avhubert", "config", "files"]
+ROOTS = {"mome.files", "mome.data"}  # what a leaf may import; mome.data itself holds three rates
 MOST_FILES_AT_THE_TOP = 15  # files.py and 14 ideas of the paper
 LONGEST_CHAIN = 6
-LONGEST_FILE = 400  # lines
+LONGEST_FILE, LONGEST_COMMAND, LONGEST_FUNCTION = 400, 200, 60  # lines
+DEEPEST = 4  # blocks inside each other in a function
+MOST_LINES_TO_TRAIN = 4496  # in all modules that the train command reaches
+BLOCKS = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
 
 
 def name_of(path: Path) -> str:
@@ -48,6 +52,8 @@ def imports(module: str) -> frozenset[str]:
 
 def level(module: str) -> int:
     """0 for a command; the higher the number, the fewer modules it may import."""
+    if module in ROOTS:
+        return len(LEVELS)
     part = module.split(".")[1] if "." in module else "bin"
     return next((k for k, parts in enumerate(LEVELS) if part in parts), len(LEVELS))
 
@@ -66,7 +72,7 @@ def test_imports_point_down_and_chains_are_short(module):
         commands = {m for m in (module, other) if m.startswith("mome.bin.")}
         assert len(commands) < 2, f"{module} imports {other}: commands are independent"
     if module.removeprefix("mome.") in LEAVES:
-        assert imports(module) <= {"mome.files", "mome.data"}, f"{module} is a leaf"
+        assert imports(module) <= ROOTS, f"{module} is a leaf"
     longest = chain(module)
     assert len(longest) <= LONGEST_CHAIN, " -> ".join(longest)
 
@@ -74,8 +80,38 @@ def test_imports_point_down_and_chains_are_short(module):
 @pytest.mark.parametrize("module", MODULES)
 def test_a_file_can_be_read_in_one_sitting(module):
     source = MODULES[module].read_text()
-    assert len(source.splitlines()) <= LONGEST_FILE
+    is_command = module.startswith("mome.bin.")
+    assert len(source.splitlines()) <= (LONGEST_COMMAND if is_command else LONGEST_FILE)
     assert ast.get_docstring(ast.parse(source)), f"{module} has no docstring"
+
+
+def depth(node: ast.AST) -> int:
+    """How many blocks stand inside each other in a node; `elif` is no deeper than its `if`."""
+    deepest = 0
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.FunctionDef, ast.ClassDef)):
+            continue  # looked at by itself
+        is_elif = isinstance(node, ast.If) and node.orelse == [child] and isinstance(child, ast.If)
+        deepest = max(deepest, depth(child) + (isinstance(child, BLOCKS) and not is_elif))
+    return deepest
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_functions_are_short_and_flat(module):
+    for node in ast.walk(ast.parse(MODULES[module].read_text())):
+        if isinstance(node, ast.FunctionDef):
+            length = node.end_lineno - node.lineno + 1
+            assert length <= LONGEST_FUNCTION, f"{module}.{node.name} has {length} lines"
+            assert depth(node) <= DEEPEST, f"{module}.{node.name} nests {depth(node)} deep"
+
+
+def test_training_is_within_reach():
+    reached, new = set(), {"mome.bin.train"}
+    while new:
+        reached |= new
+        new = {other for module in new for other in imports(module)} - reached
+    lines = sum(len(MODULES[module].read_text().splitlines()) for module in reached)
+    assert lines <= MOST_LINES_TO_TRAIN, f"{lines} lines in {len(reached)} modules"
 
 
 def test_the_top_of_the_package_is_the_method():

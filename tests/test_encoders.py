@@ -69,7 +69,7 @@ def test_clips_that_run_together_do_not_know_of_each_other(whisper_dir, padded, 
 
 def test_no_more_run_together_than_fit(video_dir, monkeypatch):
     encoder = load_video_encoder(video_dir)
-    monkeypatch.setattr("mome.encoders.VIDEO_AT_ONCE", 8)
+    monkeypatch.setattr("mome.encoders.VIDEO_BATCH", 8)
     shapes, network = [], encoder.avhubert
     network.register_forward_pre_hook(lambda _, args: shapes.append(tuple(args[0].shape[:3])))
     encoder([np.zeros((n, 96, 96), np.uint8) for n in (4, 9, 1, 3, 2)])
