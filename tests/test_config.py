@@ -87,3 +87,34 @@ def test_every_tuning_list_changes_the_config_it_names(path):
     assert lines and len({name for name, *_ in lines}) == len(lines)
     for _, *changes in lines:
         config.load(base, changes)
+
+
+@pytest.mark.parametrize(
+    "old, new",
+    [
+        ("train.clip=3.0", "train.max_grad_norm=3.0"),
+        ("train.warmup.weight=0.2", "train.ctc_warmup.weight=0.2"),
+        ("decode.tokens_more=3", "decode.extra_tokens=3"),
+    ],
+)
+def test_a_setting_is_read_by_its_old_name_with_a_warning_that_gives_the_new_one(
+    tmp_path, caplog, old, new
+):
+    path = write(tmp_path, "")
+    assert config.load(path, [old]) == config.load(path, [new]) != config.load(path)
+    name, new_name = (text.split("=")[0] for text in (old, new))
+    section = ".".join(name.split(".")[:2])
+    assert [r.message for r in caplog.records] == [
+        f"command line: {section} is called {config.new_name(section)} now"
+    ]
+    assert config.new_name(name) == new_name
+
+
+def test_old_names_in_a_file_are_read_and_both_names_are_refused(tmp_path, caplog):
+    path = write(tmp_path, "train:\n  warmup:\n    num_steps: 7\n  clip: 2\n")
+    cfg = config.load(path)
+    assert (cfg.train.ctc_warmup.num_steps, cfg.train.max_grad_norm) == (7, 2.0)
+    assert len(caplog.records) == 2
+    path = write(tmp_path, "train:\n  clip: 2\n  max_grad_norm: 3\n")
+    with pytest.raises(ValueError, match=r"train\.clip is the old name of train\.max_grad_norm"):
+        config.load(path)

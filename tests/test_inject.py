@@ -3,7 +3,7 @@ import torch
 from conftest import baby_llm
 
 from mome.experts import MoME
-from mome.inject import adapters, inject
+from mome.inject import adapters, at_scale, inject, set_scale
 
 POSITIONS = ["mhsa", "ffn", "layer"]
 
@@ -80,3 +80,14 @@ def test_what_cannot_be_adapted_is_refused():
     inject(llm, "ffn", make)
     with pytest.raises(ValueError, match="has adapters already"):
         inject(llm, "ffn", make)
+
+
+def test_the_scale_of_a_block_ends_with_it_even_after_an_error():
+    llm = baby_llm()
+    inject(llm, "ffn", lambda: MoME(16, 3, 1, 0, 2))
+    set_scale(llm, 2)
+    with at_scale(llm, 1):
+        assert {adapter.scale_index for adapter in adapters(llm)} == {1}
+    with pytest.raises(RuntimeError), at_scale(llm, 0):
+        raise RuntimeError
+    assert {adapter.scale_index for adapter in adapters(llm)} == {2}
