@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mome.bin import score as command
-from mome.scoring import wer
+from mome.scoring import sets, wer
 
 WORDS = ["a", "b", "c", "don't", "été"]
 
@@ -91,13 +91,13 @@ def test_the_command_writes_reports_that_read_back(tmp_path, capsys):
     assert "WER" in capsys.readouterr().out
 
 
-@pytest.mark.skipif(command.sclite_command() is None, reason="NIST sclite is not installed")
+@pytest.mark.skipif(sets.sclite_command() is None, reason="NIST sclite is not installed")
 @pytest.mark.parametrize("seed", range(3))
 def test_totals_agree_with_nist_sclite(tmp_path, seed):
     refs, hyps = random_texts(seed)
     ref, hyp = write(tmp_path / "ref", refs), write(tmp_path / "hyp", hyps)
-    result = command.score_one(ref, hyp, tmp_path / "out", None, "")
-    words, errors = command.run_sclite(tmp_path / "out/score_wer")
+    result = sets.score_one(ref, hyp, tmp_path / "out", None, "")
+    words, errors = sets.run_sclite(tmp_path / "out/score_wer")
     assert words == result.words
     # sclite weighs a substitution more, so it may find a few errors more, never fewer.
     assert result.errors <= errors <= 1.03 * result.errors + 1

@@ -6,6 +6,7 @@ import pytest
 from mome import config
 from mome.bin import count
 from mome.config import Config, EncodersConfig, ModelConfig
+from mome.scoring import cost
 
 ONE, THREE, EIGHT = (f"meta-llama/Llama-{name}" for name in ("3.2-1B", "3.2-3B", "3.1-8B"))
 LORA = {"adapter": "lora"}
@@ -33,14 +34,14 @@ LORA = {"adapter": "lora"}
 )
 @pytest.mark.parametrize("position", ["mhsa", "layer"])
 def test_parameters_are_those_of_the_paper(llm, model, active, resident, position):
-    found = count.count(Config(model=ModelConfig(llm=llm, position=position, **model)))
+    found = cost.count(Config(model=ModelConfig(llm=llm, position=position, **model)))
     for name, millions in (("active", active), ("resident", resident)):
         digits = len(millions.split(".")[1])
         assert f"{found[name] / 1e6:.{digits}f}" == millions
 
 
 def test_projectors_of_the_paper_by_hand():
-    found = count.count(Config(model=ModelConfig(llm=ONE)))
+    found = cost.count(Config(model=ModelConfig(llm=ONE)))
     out = 2048 * 2048 + 2048
     assert found["projectors"] == (768 * 2048 + 2048 + out) + (1024 * 2048 + 2048 + out)
 
@@ -61,12 +62,12 @@ CONFIGS = sorted(Path(__file__).parents[2].glob("egs/*/avsr1/conf/train_*.yaml")
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parts[-4]}-{p.stem}")
 def test_a_dry_run_of_every_config_counts_before_anything_is_downloaded(path):
-    found = count.count(config.load(path))
+    found = cost.count(config.load(path))
     assert 0 < found["active"] <= found["resident"] and found["projectors"] > 0
 
 
 def test_a_model_of_unknown_shape_is_told():
     with pytest.raises(ValueError, match="shapes of some/LLM are not known: name a folder"):
-        count.count(Config(model=ModelConfig(llm="some/LLM")))
+        cost.count(Config(model=ModelConfig(llm="some/LLM")))
     with pytest.raises(ValueError, match="frame width of some/Whisper is not known"):
-        count.count(Config(encoders=EncodersConfig(audio="some/Whisper")))
+        cost.count(Config(encoders=EncodersConfig(audio="some/Whisper")))

@@ -2,7 +2,9 @@ import json
 
 import pytest
 
-from mome.bin import report, score
+from mome.bin import report as command
+from mome.bin import score
+from mome.scoring import report
 
 TEXTS = {"s1-a": "the cat sat", "s1-b": "on the mat", "s2-c": "<b>"}
 
@@ -43,7 +45,7 @@ def two(tmp_path):
 def test_a_row_per_set_and_a_column_per_scale_and_a_dash_for_what_is_missing(tmp_path, two, capsys):
     first, second = two
     (tmp_path / "NOTES.md").write_text("## What it means\n\nNothing.\n")
-    report.main([str(first), str(second), "--results", str(tmp_path / "RESULTS.md")])
+    command.main([str(first), str(second), "--results", str(tmp_path / "RESULTS.md")])
     text = (tmp_path / "RESULTS.md").read_text()
     assert "\n## What it means\n\nNothing.\n\n## one\n" in text
     assert cells(text, "| WER % | a4_v2") == ["WER %", "a4_v2", "a16_v5"]
@@ -74,7 +76,7 @@ def test_experiments_beside_are_compared_but_not_those_moved_aside(tmp_path, two
     second.rename(second.with_name("two.20260102-030405"))
     experiment(tmp_path, "three", {("a4", "test"): TEXTS})
     beside = ["--beside", str(tmp_path / "exp"), "--results", str(tmp_path / "R.md")]
-    report.main([str(first), *beside])
+    command.main([str(first), *beside])
     text = (tmp_path / "R.md").read_text()
     assert "| three | a4 |" in text
     assert "two" not in text
@@ -111,7 +113,7 @@ def test_what_is_scored_already_is_left_alone(tmp_path, two):
 def test_nothing_scored_is_an_error(tmp_path):
     (tmp_path / "exp/x").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match="has no scores: run stages 4 and 5"):
-        report.main([str(tmp_path / "exp/x")])
+        command.main([str(tmp_path / "exp/x")])
 
 
 def test_how_much_a_training_read_stands_beside_its_size(tmp_path, two):
