@@ -1,8 +1,8 @@
 """Count parameters: python -m mome.bin.count --config conf/train_mome_layer.yaml [--json]
 
-Of the adapters, those used for a token at a scale (active) and all of them (resident); and those of
-the projectors. Nothing is downloaded or allocated: the shapes of the LLMs and encoders that the
-configurations name are known here; those of a folder are read from its config.json.
+Prints the parameters of the adapters that a token uses at one scale (active), of all adapters
+(resident), and of the projectors. Nothing is downloaded: the shapes of the LLMs and encoders that
+the configurations name are known; those of a folder are read from its config.json.
 """
 
 import json
@@ -19,11 +19,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.add_argument("overrides", nargs="*", help="section.key=value")
     args = parser.parse_args(argv)
-    found = cost.count(config.load(args.config, args.overrides))
+    counts = cost.count_parameters(config.load(args.config, args.overrides))
     if args.json:
-        print(json.dumps(found))
+        print(json.dumps(counts))
         return
-    for name, number in found.items():
+    for name, number in counts.items():
         print(f"{name:12} {number:>13,}  ({number / 1e6:.3f}M)")
 
 

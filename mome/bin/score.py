@@ -3,7 +3,7 @@
 
 Writes <out>/score_wer/{ref.trn,hyp.trn,result.txt}, score_cer/ and, with --token_model, score_ter/,
 in sclite's form. The second form, stage 5 of a recipe, scores every decode_<scale>/<set>/text of an
-experiment. Where NIST sclite is installed, what it says is kept beside, in sclite.txt.
+experiment. Where NIST sclite is installed, it runs too, and score_wer/sclite.txt is its output.
 """
 
 from pathlib import Path
@@ -17,10 +17,10 @@ def main(argv: list[str] | None = None) -> None:
     parser = Parser(__doc__)
     parser.add_argument("exp_dir", nargs="?", type=Path, help="exp/<tag>: score all it decoded")
     parser.add_argument("--data", type=Path, default=Path("data"), help="data directories of sets")
-    parser.add_argument("--ref", type=Path, help="Kaldi text")
-    parser.add_argument("--hyp", type=Path, help="Kaldi text")
+    parser.add_argument("--ref", type=Path, help="Kaldi text of the references")
+    parser.add_argument("--hyp", type=Path, help="Kaldi text of the hypotheses")
     parser.add_argument("--out", type=Path, help="folder for score_wer/ and the others")
-    parser.add_argument("--utt2spk", type=Path, help="speakers, for the summary")
+    parser.add_argument("--utt2spk", type=Path, help="speakers, for sums by speaker")
     parser.add_argument("--token_model", default="", help="SentencePiece model, for score_ter/")
     args = parser.parse_args(argv)
     if args.exp_dir:
@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> None:
         return
     if not (args.ref and args.hyp and args.out):
         parser.error("give an experiment folder, or --ref, --hyp and --out")
-    result = sets.score_one(args.ref, args.hyp, args.out, args.utt2spk, args.token_model)
+    result = sets.score_set(args.ref, args.hyp, args.out, args.utt2spk, args.token_model)
     print(f"WER {result.error_rate:.2f} % ({result.errors} of {result.words} words)")
 
 

@@ -1,4 +1,8 @@
-"""What a model costs: parameters of a configuration, counted without its weights."""
+"""What a model costs: parameters of a configuration, counted without its weights.
+
+Nothing is downloaded or allocated. The shapes of the LLMs and encoders that the configurations name
+are listed here; those of a folder are read from its config.json.
+"""
 
 import json
 from pathlib import Path
@@ -32,13 +36,13 @@ ENCODERS = {  # width of the frames
 
 
 def shapes_of(llm: str) -> LlamaConfig:
-    """The configuration of an LLM, known here or read from its folder."""
+    """The configuration of an LLM, from `LLMS` or its folder; ValueError when it is in neither."""
     known = llm.removesuffix("-Instruct") if llm.startswith("meta-llama") else llm
     if known not in LLMS:
         if not Path(llm, "config.json").is_file():
             raise ValueError(
-                f"the shapes of {llm} are not known: name a folder with its config.json, or one of"
-                f" {', '.join(LLMS)}"
+                f"the shapes of {llm} are not known: name a folder that has a config.json, or one"
+                f" of {', '.join(LLMS)}"
             )
         return AutoConfig.from_pretrained(llm)
     width, layers, heads, kv_heads, feed_forward, tied = LLMS[known]
@@ -54,24 +58,24 @@ def shapes_of(llm: str) -> LlamaConfig:
 
 
 def width_of(encoder: str) -> int:
-    """Width of an encoder's frames, known here or read from its folder."""
+    """Width of an encoder's frames, from its folder or `ENCODERS`; ValueError when in neither."""
     path = Path(encoder, "config.json")
     if path.is_file():
-        found = json.loads(path.read_text())
+        settings = json.loads(path.read_text())
         for name in ("d_model", "dim"):
-            if name in found:
-                return found[name]
+            if name in settings:
+                return settings[name]
     name = encoder.removesuffix(".en") if encoder.startswith("openai") else encoder
     if name not in ENCODERS:
         raise ValueError(
-            f"the frame width of {encoder} is not known: name a folder with its config.json, or one"
-            f" of {', '.join(ENCODERS)}"
+            f"the frame width of {encoder} is not known: name a folder that has a config.json,"
+            f" or one of {', '.join(ENCODERS)}"
         )
     return ENCODERS[name]
 
 
 class NoTokenizer:
-    """Enough of a tokenizer to build a model whose text does not matter."""
+    """The part of a tokenizer that is needed to build a model that never sees a text."""
 
     bos_token_id, eos_token_id = 1, 2
 
@@ -79,8 +83,12 @@ class NoTokenizer:
         return type("Encoding", (), {"input_ids": [0]})
 
 
-def count(cfg: Config) -> dict[str, int]:
-    """Parameters of a configuration: {"active": n, "resident": n, "projectors": n}."""
+def count_parameters(cfg: Config) -> dict[str, int]:
+    """Parameters of a configuration: {"active": n, "resident": n, "projectors": n}.
+
+    Active parameters are those of the adapters that a token uses at one scale; resident ones are
+    all of the adapters.
+    """
     with torch.device("meta"):
         llm = AutoModelForCausalLM.from_config(shapes_of(cfg.model.llm))
         widths = {"audio": width_of(cfg.encoders.audio), "video": width_of(cfg.encoders.video)}

@@ -1,118 +1,100 @@
-"""Scoring of sets: word, character and token error rates in sclite's form."""
+"""Scoring of decoded sets: files with word, character and token error rates in sclite's form."""
 
 import json
 import logging
-import re
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 from espnet2.fileio.read_text import read_2columns_text
 
 from mome import files
-from mome.scoring import wer
+from mome.scoring import sclite, wer
 
 log = logging.getLogger(__name__)
 
 
-def sclite_command() -> list[str] | None:
-    """How NIST sclite is called on this machine, if it is there."""
-    if shutil.which("sclite"):
-        return ["sclite"]
-    return ["sctk", "sclite"] if shutil.which("sctk") else None
+def score_experiment(exp_dir: Path, data_dir: Path, token_model: str) -> None:
+    """Score every decode_<scale>/<set>/text of an experiment that has no up-to-date scores.
+
+    The references are those of the data directory in `data_dir` that the set was decoded from.
+    """
+    hyp_paths = sorted(exp_dir.glob("decode_*/*/text"))
+    if not hyp_paths:
+        raise FileNotFoundError(f"{exp_dir} has no decode_<scale>/<set>/text: run stage 4")
+    for hyp_path in hyp_paths:
+        settings = json.loads((hyp_path.parent / "decode.json").read_text())
+        data = data_dir / Path(settings["data"]).name
+        out_dir = hyp_path.parent / "score_wer"
+        inputs = {
+            "ref": files.digest(data / "text"),
+            "hyp": files.digest(hyp_path),
+            "utt2spk": files.digest(data / "utt2spk"),
+            "token_model": files.digest(token_model) if token_model else None,
+            "sclite": sclite.sclite_command(),
+        }
+        if files.up_to_date(out_dir, inputs):
+            continue
+        files.clear_stamp(out_dir)
+        result = score_set(data / "text", hyp_path, hyp_path.parent, data / "utt2spk", token_model)
+        files.write_stamp(out_dir, inputs)
+        log.info(f"{hyp_path.parent}: WER {result.error_rate:.1f} %")
 
 
-def run_sclite(folder: Path) -> tuple[int, int] | None:
-    """Run sclite on the trn files of a folder: (words, errors), or None when it is not there."""
-    command = sclite_command()
-    if command is None:
-        return None
-    files = ["-r", "ref.trn", "trn", "-h", "hyp.trn", "trn"]
-    done = subprocess.run(
-        [*command, *files, "-i", "rm", "-s", "-e", "utf-8", "-o", "rsum", "pra", "stdout"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    (folder / "sclite.txt").write_text(done.stdout + done.stderr)
-    total = re.search(r"\| *Sum *\| *\d+ +(\d+) *\| *\d+ +\d+ +\d+ +\d+ +(\d+) ", done.stdout)
-    if total is None:
-        log.warning(f"{folder / 'sclite.txt'}: sclite gave no totals")
-        return None
-    return int(total[1]), int(total[2])
+def score_set(
+    ref_path: Path, hyp_path: Path, out_dir: Path, utt2spk_path: Path | None, token_model: str
+) -> wer.Score:
+    """Score one set in all units; returns the word score.
+
+    Writes score.json (the counts of each unit) and score_wer/, score_cer/ and, with a SentencePiece
+    model `token_model`, score_ter/. Raises ValueError when the two texts have other utterances.
+    """
+    refs, hyps = read_text(ref_path), read_text(hyp_path)
+    speakers = None
+    if utt2spk_path is not None and utt2spk_path.exists():
+        speakers = read_2columns_text(utt2spk_path)
+    scores = {}
+    for unit, split in units(token_model).items():
+        try:
+            scores[unit] = wer.score(refs, hyps, speakers, split)
+        except ValueError as error:
+            raise ValueError(f"{hyp_path} against {ref_path}: {error}") from None
+        folder = out_dir / f"score_{unit}"
+        write_sclite_files(scores[unit], folder, str(hyp_path), run_sclite=unit == "wer")
+    counts = {unit: score.as_dict() for unit, score in scores.items()}
+    files.write_text(out_dir / "score.json", json.dumps(counts, indent=1) + "\n")
+    return scores["wer"]
 
 
 def read_text(path: Path) -> dict[str, str]:
-    """Kaldi text; an utterance with nothing behind its id has the text ""."""
+    """Texts by utterance of a Kaldi text file; a line with only an id is the text ""."""
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: decode it (stage 4) before scoring")
     return read_2columns_text(path)
 
 
 def units(token_model: str) -> dict[str, Callable[[str], list[str]]]:
-    """What is counted: word, character and, with a SentencePiece model, token error rates."""
-    found = {"wer": str.split, "cer": wer.split_characters}
+    """How a text is split for each error rate: wer, cer and, with a SentencePiece model, ter."""
+    splits: dict[str, Callable[[str], list[str]]] = {
+        "wer": str.split,
+        "cer": wer.split_characters,
+    }
     if token_model:
         import sentencepiece
 
         pieces = sentencepiece.SentencePieceProcessor(model_file=token_model)
-        found["ter"] = lambda text: pieces.encode(text, out_type=str)
-    return found
+        splits["ter"] = lambda text: pieces.encode(text, out_type=str)
+    return splits
 
 
-def score_one(ref: Path, hyp: Path, out: Path, utt2spk: Path | None, token_model: str) -> wer.Score:
-    """Score one set in all units; returns the word score."""
-    refs, hyps = read_text(ref), read_text(hyp)
-    speakers = read_2columns_text(utt2spk) if utt2spk and utt2spk.exists() else None
-    scores = {}
-    for name, split in units(token_model).items():
-        try:
-            scores[name] = wer.score(refs, hyps, speakers, split)
-        except ValueError as error:
-            raise ValueError(f"{hyp} against {ref}: {error}") from None
-        write_reports(scores[name], out / f"score_{name}", str(hyp), with_sclite=name == "wer")
-    counts = {name: score.as_dict() for name, score in scores.items()}
-    (out / "score.json").write_text(json.dumps(counts, indent=1) + "\n")
-    return scores["wer"]
-
-
-def write_reports(result: wer.Score, folder: Path, title: str, with_sclite: bool) -> None:
-    """ref.trn, hyp.trn, result.txt; result.txt comes last and whole."""
-    folder.mkdir(parents=True, exist_ok=True)
+def write_sclite_files(result: wer.Score, folder: Path, title: str, run_sclite: bool) -> None:
+    """Write ref.trn, hyp.trn and, last, result.txt; `run_sclite` adds NIST sclite's counts."""
     for side, name in enumerate(("ref", "hyp")):
-        (folder / f"{name}.trn").write_text(wer.trn(result, side))
-    text = wer.result_text(result, title)
-    theirs = run_sclite(folder) if with_sclite else None
-    if theirs:
-        text += f"\nNIST sclite counts {theirs[1]} errors in {theirs[0]} words; here, "
+        files.write_text(folder / f"{name}.trn", sclite.trn(result, side))
+    text = sclite.result_text(result, title)
+    counts = sclite.run_sclite(folder) if run_sclite else None
+    if counts:
+        words, errors = counts
+        text += f"\nNIST sclite counts {errors} errors in {words} words; here, "
         text += f"{result.errors} in {result.words}. Its alignment weighs a substitution 4, an\n"
         text += "insertion or deletion 3 (see sclite.txt); the one here makes fewest errors.\n"
-    beside = folder / "result.tmp"
-    beside.write_text(text)
-    beside.replace(folder / "result.txt")
-
-
-def score_experiment(exp_dir: Path, data_dir: Path, token_model: str) -> None:
-    """Score all that was decoded and is not scored yet."""
-    found = sorted(exp_dir.glob("decode_*/*/text"))
-    if not found:
-        raise FileNotFoundError(f"{exp_dir} has no decode_<scale>/<set>/text: run stage 4")
-    for hyp in found:
-        about = json.loads((hyp.parent / "decode.json").read_text())
-        data = data_dir / Path(about["data"]).name
-        out = hyp.parent / "score_wer"
-        inputs = {
-            "ref": files.digest(data / "text"),
-            "hyp": files.digest(hyp),
-            "utt2spk": files.digest(data / "utt2spk"),
-            "token_model": files.digest(token_model) if token_model else None,
-            "sclite": sclite_command(),
-        }
-        if files.up_to_date(out, inputs):
-            continue
-        files.clear_stamp(out)
-        result = score_one(data / "text", hyp, hyp.parent, data / "utt2spk", token_model)
-        files.write_stamp(out, inputs)
-        log.info(f"{hyp.parent}: WER {result.error_rate:.1f} %")
+    files.write_text(folder / "result.txt", text)

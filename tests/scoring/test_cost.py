@@ -1,10 +1,8 @@
-import json
 from pathlib import Path
 
 import pytest
 
 from mome import config
-from mome.bin import count
 from mome.config import Config, EncodersConfig, ModelConfig
 from mome.scoring import cost
 
@@ -34,27 +32,16 @@ LORA = {"adapter": "lora"}
 )
 @pytest.mark.parametrize("position", ["mhsa", "layer"])
 def test_parameters_are_those_of_the_paper(llm, model, active, resident, position):
-    found = cost.count(Config(model=ModelConfig(llm=llm, position=position, **model)))
+    found = cost.count_parameters(Config(model=ModelConfig(llm=llm, position=position, **model)))
     for name, millions in (("active", active), ("resident", resident)):
         digits = len(millions.split(".")[1])
         assert f"{found[name] / 1e6:.{digits}f}" == millions
 
 
 def test_projectors_of_the_paper_by_hand():
-    found = cost.count(Config(model=ModelConfig(llm=ONE)))
+    found = cost.count_parameters(Config(model=ModelConfig(llm=ONE)))
     out = 2048 * 2048 + 2048
     assert found["projectors"] == (768 * 2048 + 2048 + out) + (1024 * 2048 + 2048 + out)
-
-
-def test_the_command_prints_json(tmp_path, capsys):
-    path = tmp_path / "x.yaml"
-    path.write_text("model: {adapter: lora}\n")
-    count.main(["--config", str(path), "--json"])
-    found = json.loads(capsys.readouterr().out)
-    assert found.keys() == {"active", "resident", "projectors"}
-    assert found["active"] == 16 * 64 * (2048 + 2048 + 2048 + 512)
-    count.main(["--config", str(path), "model.lora_rank=32"])
-    assert "3.408M" in capsys.readouterr().out
 
 
 CONFIGS = sorted(Path(__file__).parents[2].glob("egs/*/avsr1/conf/train_*.yaml"))
@@ -62,12 +49,22 @@ CONFIGS = sorted(Path(__file__).parents[2].glob("egs/*/avsr1/conf/train_*.yaml")
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parts[-4]}-{p.stem}")
 def test_a_dry_run_of_every_config_counts_before_anything_is_downloaded(path):
-    found = cost.count(config.load(path))
+    found = cost.count_parameters(config.load(path))
     assert 0 < found["active"] <= found["resident"] and found["projectors"] > 0
 
 
-def test_a_model_of_unknown_shape_is_told():
-    with pytest.raises(ValueError, match="shapes of some/LLM are not known: name a folder"):
-        cost.count(Config(model=ModelConfig(llm="some/LLM")))
-    with pytest.raises(ValueError, match="frame width of some/Whisper is not known"):
-        cost.count(Config(encoders=EncodersConfig(audio="some/Whisper")))
+def test_a_model_of_unknown_shape_is_an_error_that_names_the_known_ones():
+    with pytest.raises(
+        ValueError, match="shapes of some/LLM are not known: name a folder"
+    ) as error:
+        cost.count_parameters(Config(model=ModelConfig(llm="some/LLM")))
+    assert all(name in str(error.value) for name in cost.LLMS)
+    with pytest.raises(ValueError, match="frame width of some/Whisper is not known") as error:
+        cost.count_parameters(Config(encoders=EncodersConfig(audio="some/Whisper")))
+    assert all(name in str(error.value) for name in cost.ENCODERS)
+
+
+def test_the_width_of_an_encoder_is_read_from_its_folder(tmp_path):
+    for settings, width in (('{"d_model": 48}', 48), ('{"dim": 24}', 24)):
+        (tmp_path / "config.json").write_text(settings)
+        assert cost.width_of(str(tmp_path)) == width
