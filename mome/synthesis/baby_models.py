@@ -1,7 +1,12 @@
-"""Baby models: a random LLM, Whisper and AV-HuBERT, in the form of the real ones."""
+"""Baby models: a tiny random LLM, Whisper and AV-HuBERT, in the form of the real ones.
+
+With them, a recipe runs through all its stages in minutes. The texts that they give mean nothing.
+"""
 
 import logging
 import shutil
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import sentencepiece
@@ -22,20 +27,43 @@ from mome import files
 from mome.avhubert import AVHuBERT, AVHuBERTConfig
 from mome.prompt import INSTRUCTION
 
+VERSION = 1  # of the models; when it changes, models of another version are made anew
 log = logging.getLogger(__name__)
 
-VERSION = 1
+
+def make_all(text_path: Path, out_dir: Path) -> None:
+    """Make baby-llm, baby-whisper and baby-avhubert in `out_dir`, unless they are up to date.
+
+    `text_path`: the Kaldi text of the training set, for the LLM's tokenizer.
+    """
+    texts = sorted(read_2columns_text(text_path).values())
+    inputs = {"text": files.digest(text_path), "version": VERSION}
+    models: dict[str, Callable[[Path], None]] = {
+        "baby-llm": partial(make_llm, texts),
+        "baby-whisper": make_whisper,
+        "baby-avhubert": make_avhubert,
+    }
+    for name, make_model in models.items():
+        model_dir = out_dir / name
+        if files.up_to_date(model_dir, inputs):
+            log.info(f"{model_dir} is up to date")
+            continue
+        shutil.rmtree(model_dir, ignore_errors=True)
+        model_dir.mkdir(parents=True)
+        make_model(model_dir)
+        files.write_stamp(model_dir, inputs)
+        log.info(f"made {model_dir}")
 
 
 def make_tokenizer(texts: list[str], out_dir: Path, vocab_size: int = 200) -> int:
-    """Train a SentencePiece model on transcripts and instructions; returns its size.
+    """Train a SentencePiece model on transcripts and instructions; returns its number of pieces.
 
-    Leaves sentencepiece.model, and the same pieces and scores as a Hugging Face tokenizer.
+    Writes sentencepiece.model, and its pieces and scores as a Hugging Face tokenizer.
     """
-    lines = out_dir / "lines.txt"
-    lines.write_text("\n".join([*texts, *INSTRUCTION.values()]) + "\n")
+    lines_path = out_dir / "lines.txt"
+    lines_path.write_text("\n".join([*texts, *INSTRUCTION.values()]) + "\n", encoding="utf-8")
     sentencepiece.SentencePieceTrainer.train(
-        input=str(lines),
+        input=str(lines_path),
         model_prefix=str(out_dir / "sentencepiece"),
         vocab_size=vocab_size,
         model_type="unigram",
@@ -45,7 +73,7 @@ def make_tokenizer(texts: list[str], out_dir: Path, vocab_size: int = 200) -> in
         eos_id=2,
         minloglevel=2,
     )
-    lines.unlink()
+    lines_path.unlink()
     (out_dir / "sentencepiece.vocab").unlink()
     model = sentencepiece.SentencePieceProcessor(model_file=str(out_dir / "sentencepiece.model"))
     pieces = [(model.id_to_piece(i), model.get_score(i)) for i in range(model.vocab_size())]
@@ -59,7 +87,7 @@ def make_tokenizer(texts: list[str], out_dir: Path, vocab_size: int = 200) -> in
 
 
 def make_llm(texts: list[str], out_dir: Path) -> None:
-    """A random Llama and its tokenizer as a Hugging Face folder."""
+    """Write a random Llama of two layers and its tokenizer as a Hugging Face folder."""
     vocab_size = make_tokenizer(texts, out_dir)
     torch.manual_seed(0)
     llm = LlamaForCausalLM(
@@ -79,7 +107,7 @@ def make_llm(texts: list[str], out_dir: Path) -> None:
 
 
 def make_whisper(out_dir: Path) -> None:
-    """A random Whisper with a small encoder as a Hugging Face folder."""
+    """Write a random Whisper, whose encoder has two layers, as a Hugging Face folder."""
     torch.manual_seed(0)
     whisper = WhisperForConditionalGeneration(
         WhisperConfig(
@@ -103,7 +131,7 @@ def make_whisper(out_dir: Path) -> None:
 
 
 def make_avhubert(out_dir: Path) -> None:
-    """A random AV-HuBERT as a folder."""
+    """Write a random AV-HuBERT of two layers as a folder like those of convert_avhubert.py."""
     torch.manual_seed(0)
     config = AVHuBERTConfig(
         dim=32,
@@ -120,23 +148,3 @@ def make_avhubert(out_dir: Path) -> None:
         audio_dim=0,
     )
     AVHuBERT(config).save(out_dir)
-
-
-def make_all(text: Path, out: Path) -> None:
-    """Make the models, unless they are there."""
-    texts = sorted(read_2columns_text(text).values())
-    inputs = {"text": files.digest(text), "version": VERSION}
-    make = {"baby-whisper": make_whisper, "baby-avhubert": make_avhubert}
-    for name in ("baby-llm", *make):
-        out_dir = out / name
-        if files.up_to_date(out_dir, inputs):
-            log.info(f"{out_dir} is up to date")
-            continue
-        shutil.rmtree(out_dir, ignore_errors=True)
-        out_dir.mkdir(parents=True)
-        if name == "baby-llm":
-            make_llm(texts, out_dir)
-        else:
-            make[name](out_dir)
-        files.write_stamp(out_dir, inputs)
-        log.info(f"made {out_dir}")
