@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
+from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, PretrainedConfig
 
 from mome.config import Config
 from mome.model import MoMEModel
@@ -35,7 +35,7 @@ ENCODERS = {  # width of the frames
 }
 
 
-def shapes_of(llm: str) -> LlamaConfig:
+def shapes_of(llm: str) -> PretrainedConfig:
     """The configuration of an LLM, from `LLMS` or its folder; ValueError when it is in neither."""
     known = llm.removesuffix("-Instruct") if llm.startswith("meta-llama") else llm
     if known not in LLMS:

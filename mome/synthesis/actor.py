@@ -15,15 +15,13 @@ LEAD_S = 0.12  # silence before the first phone, and at least as much after the 
 LONGEST_S = 4.5  # a clip that would be longer is spoken faster
 FASTER = 1.08
 MAX_RATE = 280  # words a minute
-EFFORT = [
-    Mouth._fields.index("jaw"),
-    Mouth._fields.index("open"),
-]  # controls that differ by speaker
+# Controls of the mouth that a speaker moves more or less than others do.
+EFFORT = [Mouth._fields.index("jaw"), Mouth._fields.index("open")]
 
 
 @dataclass(frozen=True)
 class Performance:
-    """A clip.
+    """What a clip is made of.
 
     Attributes:
         waveform: 16-bit at 16 kHz, as long as the images.

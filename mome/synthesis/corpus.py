@@ -38,7 +38,7 @@ class Settings:
     """The corpus to make. The same settings give the same files.
 
     Attributes:
-        layout: "lrs3" or "lrs2": where the files are and which lists there are (mome/corpora/mini).
+        layout: "lrs3" or "lrs2", whose folders, files and lists it has (mome/corpora/mini.py).
         clips_per_speaker: of each training speaker; `eval_clips_per_speaker` of each other one.
         seed: of all random draws.
     """
@@ -80,10 +80,12 @@ class Take:
 
     @property
     def speaker_seed(self) -> list[int]:
+        """The seed of the speaker's voice and face."""
         return [self.seed, self.set_index, self.speaker_index]
 
     @property
     def clip_seed(self) -> list[int]:
+        """The seed of what differs between clips of a speaker."""
         return [*self.speaker_seed, self.clip_index]
 
     @property

@@ -72,6 +72,7 @@ class Speech:
 
     @property
     def duration_s(self) -> float:
+        """Length of the waveform in seconds."""
         return len(self.waveform) / SAMPLE_RATE
 
 
@@ -101,7 +102,7 @@ def until_next(starts: list[tuple[str, float]], end_s: float) -> list[Timed]:
 
 
 def levelled(waveform: np.ndarray) -> np.ndarray:
-    """The waveform in 16 bits, as loud as all others unless it would clip."""
+    """The waveform in 16 bits, at one loudness for all speech, or quieter if it would clip."""
     size = np.abs(waveform)
     loud = waveform[size > np.median(size)]
     gain = LEVEL / max(np.sqrt(np.mean(loud**2)), 1e-9) if len(loud) else 1.0

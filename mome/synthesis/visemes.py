@@ -24,7 +24,6 @@ CLOSED_S = 0.045  # about half of the time that the lips stay closed
 FALL_S = 0.035  # how fast a phone's influence fades
 SILENCE = "_"
 
-
 REST = Mouth(jaw=0.03, press=0.15)
 
 VOWELS = {
