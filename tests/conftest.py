@@ -1,4 +1,5 @@
-"""Shared by the tests: a baby LLM with its tokenizer, random batches for it, a baby recipe."""
+"""Shared by the tests: a baby LLM with its tokenizer, random batches for it, a baby recipe, texts
+to score, a performance of the mini corpus."""
 
 import json
 import logging
@@ -10,13 +11,13 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from mome import checkpoint
-from mome.bin import make_baby
 from mome.config import ModelConfig
 from mome.data import ark
 from mome.experts import MoME
 from mome.inject import adapters
 from mome.lora import LoRA
 from mome.model import MoMEModel
+from mome.synthesis import baby_models
 
 
 class WordTokenizer:
@@ -125,7 +126,7 @@ def baby_recipe(root: Path) -> Path:
         pairs = zip(utterances, texts, strict=True)
         (feats / "text").write_text("".join(f"{u} {t}\n" for u, t in pairs))
         (feats / "feats.json").write_text(json.dumps({"audio_encoder": "random"}))
-    make_baby.main([str(root / "dump/feats/train/text"), str(root / "baby")])
+    baby_models.make_all(root / "dump/feats/train/text", root / "baby")
     (root / "train.yaml").write_text(CONFIG)
     for stage in range(4):
         text = json.dumps({"zero_optimization": {"stage": stage}})
@@ -152,3 +153,51 @@ def assert_same_training(one: Path, other: Path) -> None:
 @pytest.fixture(autouse=True)
 def _quiet_logs():
     logging.getLogger("transformers").setLevel(logging.ERROR)
+
+
+def kaldi(texts: dict[str, str]) -> str:
+    """A table of Kaldi."""
+    return "".join(f"{utterance} {text}".rstrip() + "\n" for utterance, text in texts.items())
+
+
+def random_texts(seed: int, num: int = 40) -> tuple[dict[str, str], dict[str, str]]:
+    """References and hypotheses with errors of each kind, by utterance."""
+    words = ["a", "b", "c", "don't", "été"]
+    rng = np.random.default_rng(seed)
+    refs, hyps = {}, {}
+    for k in range(num):
+        ref = list(rng.choice(words, rng.integers(1, 9)))
+        hyp = [w if rng.random() < 0.7 else rng.choice(words) for w in ref]
+        hyp = [w for w in hyp if rng.random() < 0.9]
+        if rng.random() < 0.3:
+            hyp.insert(rng.integers(len(hyp) + 1), rng.choice(words))
+        refs[f"s{k % 4}-{k:03d}"], hyps[f"s{k % 4}-{k:03d}"] = " ".join(ref), " ".join(hyp)
+    return refs, hyps
+
+
+REFERENCES = {"s1-a": "the cat sat", "s1-b": "on the mat", "s2-c": "<b>"}
+
+
+def decoded_experiment(root: Path, tag: str, hyps: dict[tuple[str, str], dict[str, str]]) -> Path:
+    """exp/<tag> as stage 4 leaves it, and data/test; `hyps`: (scale, set) -> utterance -> text."""
+    data = root / "data/test"
+    data.mkdir(parents=True, exist_ok=True)
+    (data / "text").write_text(kaldi(REFERENCES))
+    (data / "utt2spk").write_text(kaldi({u: u.split("-")[0] for u in REFERENCES}))
+    for (scale, name), texts in hyps.items():
+        folder = root / f"exp/{tag}/decode_{scale}/{name}"
+        folder.mkdir(parents=True)
+        (folder / "text").write_text(kaldi(texts))
+        (folder / "decode.json").write_text(json.dumps({"data": str(data)}))
+    return root / f"exp/{tag}"
+
+
+SENTENCE = "my father bought a brave purple fish"
+
+
+@pytest.fixture(scope="session")
+def performance():
+    """A speaker of the mini corpus who says SENTENCE."""
+    from mome.synthesis.actor import Actor
+
+    return Actor([1, 0, 0], "train", 0).perform(SENTENCE, [1, 0, 0, 0])

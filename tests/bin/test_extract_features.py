@@ -9,12 +9,12 @@ import torch
 
 from mome.avhubert import AVHuBERT, AVHuBERTConfig
 from mome.bin.extract_features import averaged, main
-from mome.bin.make_baby import make_whisper
 from mome.compression import compress
 from mome.data import ark, audio, datadir, video
 from mome.data.datadir import DataDir
 from mome.data.dataset import Archives, FeatureDataset, Pick
 from mome.encoders import width_of
+from mome.synthesis.baby_models import make_whisper
 
 NUM_FRAMES = {"ann-00001": 9, "ann-00002": 14, "bob-00001": 11, "cid-00001": 8, "cid-00002": 10}
 
