@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from mome.bin import synthesise
-from mome.corpora import mini, read_text_file
+from mome.corpora import mini
+from mome.corpora.text_file import read_text_file
 from mome.synthesis import face, movie, sentences, speech, visemes
 from mome.synthesis.actor import Actor, speak_in_time
 from mome.synthesis.visemes import Mouth

@@ -1,8 +1,47 @@
-"""See mome/data/mouths.py."""
+"""Crop the mouths of a data set: python -m mome.bin.crop_mouths data/train dump/mouths/train
 
-from mome.bin import run
-from mome.data.mouths import *  # noqa: F403
-from mome.data.mouths import main
+Stage 1 of a recipe. Writes OUT_DIR/<speaker>/<utterance>.mp4 (96x96, grey, 25 frames a second),
+mouths.scp, and skipped.txt, which lists the clips without a face. Clips that are cropped already,
+from the same media with the same landmarks, are not cropped again.
+
+On a cluster, run `--job 1/8` to `--job 8/8` anywhere, then the command without --job: it joins what
+the jobs have written.
+"""
+
+from pathlib import Path
+
+from mome.bin import Parser, add_skip_options, job_of, run, start_logging
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Parse the options and crop the mouths."""
+    from mome.data import mouths
+
+    parser = Parser(__doc__)
+    add = parser.add_argument
+    add("data_dir", type=Path, help="such as data/train")
+    add("out_dir", type=Path, help="such as dump/mouths/train")
+    add(
+        "--landmarks",
+        choices=mouths.METHODS,
+        default="mediapipe",
+        help="how to find the mouth; centre cuts a fixed box, for clips that are face tracks",
+    )
+    add("--num_jobs", type=int, default=2, help="processes")
+    add("--job", type=job_of, help="crop only this part of the set, as i/n")
+    add_skip_options(parser)
+    args = parser.parse_args(argv)
+    mouths.crop_set(
+        args.data_dir,
+        args.out_dir,
+        args.landmarks,
+        args.num_jobs,
+        args.job,
+        args.max_skipped,
+        args.max_skipped_test,
+        start_logging,
+    )
+
 
 if __name__ == "__main__":
     run(main)
