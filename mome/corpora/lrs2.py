@@ -60,7 +60,7 @@ def read_split(media: Path, split: str) -> list[Clip]:
     """
     folder = media / ("pretrain" if split == "pretrain" else "main")
     longest = MAX_SECONDS if split == "pretrain" else None
-    clips = []
+    clips: list[Clip] = []
     listings: dict[Path, dict[str, Path]] = {}  # of each broadcast: its files by lower-case name
     for name in read_list(media, split):
         path = folder / name

@@ -123,7 +123,8 @@ def clips_of_folder(folder: Path, max_seconds: float | None = None) -> Iterator[
     Extensions may be in upper case. A text without its media file is included, so that stage 0
     reports the missing file. With `max_seconds`, longer clips are cut into pieces.
     """
-    media, texts = {}, {}
+    media: dict[str, Path] = {}
+    texts: dict[str, Path] = {}
     for path in folder.iterdir():
         for suffix, found in ((".mp4", media), (".txt", texts)):
             if path.suffix.lower() == suffix and not path.name.startswith("."):

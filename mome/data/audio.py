@@ -75,7 +75,7 @@ def _decode(path: Path) -> tuple[np.ndarray, int]:
 def _start_of_video(container: av.container.InputContainer, default: float) -> float:
     """The time of the first image in seconds, or `default` when the file does not say."""
     for stream in container.streams.video[:1]:
-        if stream.start_time is not None:
+        if stream.start_time is not None and stream.time_base is not None:
             return float(stream.start_time * stream.time_base)
     return default
 

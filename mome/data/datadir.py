@@ -83,7 +83,7 @@ def read(path: str | Path) -> DataDir:
     checks whether the tables fit together.
     """
     path = Path(path)
-    tables = {}
+    tables: dict[str, dict] = {}
     for table in (f.name for f in fields(DataDir)):
         file = path / FILES.get(table, table)
         if table == "phones" and not file.exists():

@@ -64,20 +64,13 @@ def crop_set(
         f"mouths {out_dir.name}",
         start,
     )
+    if not job:
+        is_test = SetName.parse(data_dir).is_test
+        write_index(out_dir, paths, files.skipped(results), is_test, max_skipped, max_skipped_test)
+        files.write_stamp(out_dir, marks)
     took = time.monotonic() - began
-    skipped = files.skipped(results)
-    if job:
-        left_out = f"; {len(skipped)} left out" if skipped else ""
-        log.info(f"job {index}/{total}: {num_new} clips cropped in {took:.0f} s{left_out}")
-        return
-    skipped_path = datadir.write_skipped(out_dir, skipped)
-    is_test = SetName.parse(data_dir).is_test
-    datadir.check_skipped(
-        skipped, len(utterances), is_test, skipped_path, max_skipped, max_skipped_test
-    )
-    ark.write_scp(out_dir / "mouths.scp", {u: str(paths[u]) for u in paths if u not in skipped})
-    files.write_stamp(out_dir, marks)
-    log.info(f"{out_dir}: {num_new} clips cropped in {took:.0f} s{summary(results, num_new)}")
+    name = f"job {index}/{total}" if job else str(out_dir)
+    log.info(f"{name}: {num_new} clips cropped in {took:.0f} s{summary(results, num_new)}")
 
 
 def is_complete(out_dir: Path, marks: dict[str, str], paths: dict[str, Path]) -> bool:
@@ -88,6 +81,21 @@ def is_complete(out_dir: Path, marks: dict[str, str], paths: dict[str, Path]) ->
         and (out_dir / "mouths.scp").exists()
         and all(path.exists() for u, path in paths.items() if u not in skipped)
     )
+
+
+def write_index(
+    out_dir: Path,
+    paths: dict[str, Path],
+    skipped: dict[str, str],
+    is_test: bool,
+    max_skipped: float,
+    max_skipped_test: float,
+) -> None:
+    """Write skipped.txt and mouths.scp. Raises ValueError when too many clips were left out."""
+    skipped_path = datadir.write_skipped(out_dir, skipped)
+    limits = max_skipped, max_skipped_test
+    datadir.check_skipped(skipped, len(paths), is_test, skipped_path, *limits)
+    ark.write_scp(out_dir / "mouths.scp", {u: str(p) for u, p in paths.items() if u not in skipped})
 
 
 def summary(results: dict[str, dict], num_new: int) -> str:

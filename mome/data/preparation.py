@@ -73,7 +73,7 @@ def check_coverage(rows: list[Coverage], allow_missing: bool) -> None:
     if short and not allow_missing:
         text = "; ".join(f"{r.split} has {r.found} clips of {r.expected}" for r in short)
         raise ValueError(
-            f"the corpus is incomplete: {text}. Only clips with media and text count; add what is"
+            f"the corpus is not whole: {text}. Only clips with media and text count; add what is"
             " missing, or give --allow_missing to use what there is"
         )
 

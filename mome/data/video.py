@@ -232,7 +232,7 @@ def write_mouth(path: str | Path, mouth: np.ndarray) -> None:
             stream.width, stream.height = mouth.shape[2], mouth.shape[1]
             stream.pix_fmt = "gray"
             stream.codec_context.color_range = av.video.reformatter.ColorRange.JPEG  # 0 to 255
-            stream.options = STORAGE
+            stream.options = dict(STORAGE)
             for k, image in enumerate(mouth):
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="gray")
                 frame.pts, frame.time_base = k, Fraction(1, VIDEO_FPS)
@@ -255,7 +255,10 @@ def read_mouth(path: str | Path) -> np.ndarray:
             stream.thread_type = "NONE"
             # The luma plane as it is stored; a conversion to grey would stretch its contrast.
             planes = [frame.planes[0] for frame in container.decode(stream)]
-            images = [np.frombuffer(p, np.uint8).reshape(p.height, -1)[:, :SIZE] for p in planes]
+            images = [
+                np.frombuffer(memoryview(p), np.uint8).reshape(p.height, -1)[:, :SIZE]
+                for p in planes
+            ]
             complete = len(images) == stream.frames and images[0].shape == (SIZE, SIZE)
     except (av.FFmpegError, IndexError):
         complete = False

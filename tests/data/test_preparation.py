@@ -28,7 +28,7 @@ def test_a_speaker_in_two_sets_and_an_id_that_comes_twice_are_refused():
 
 def test_an_incomplete_corpus_is_an_error_unless_allowed():
     rows = [Coverage("train", 9, 10), Coverage("test", 3, 3)]
-    with pytest.raises(ValueError, match=r"incomplete: train has 9 clips of 10\. "):
+    with pytest.raises(ValueError, match=r"not whole: train has 9 clips of 10\. "):
         preparation.check_coverage(rows, allow_missing=False)
     preparation.check_coverage(rows, allow_missing=True)
     preparation.check_coverage(rows[1:], allow_missing=False)
