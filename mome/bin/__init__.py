@@ -51,14 +51,12 @@ def _underscored(word: str) -> str:
     )
 
 
-def add_skip_options(parser: Parser) -> None:
-    """Add --max_skipped and --max_skipped_test, for `mome.data.datadir.check_skipped`."""
-    from mome.data.datadir import MAX_SKIPPED
-
+def add_skip_options(parser: Parser, max_skipped: float) -> None:
+    """Add --max_skipped, with this default, and --max_skipped_test (see datadir.check_skipped)."""
     parser.add_argument(
         "--max_skipped",
         type=share_of,
-        default=MAX_SKIPPED,
+        default=max_skipped,
         help="share of the clips of a set that may be left out; more is an error",
     )
     parser.add_argument(

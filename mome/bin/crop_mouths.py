@@ -15,7 +15,7 @@ from mome.bin import Parser, add_skip_options, job_of, run, start_logging
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the options and crop the mouths."""
-    from mome.data import mouths
+    from mome.data import datadir, mouths
 
     parser = Parser(__doc__)
     add = parser.add_argument
@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> None:
     )
     add("--num_jobs", type=int, default=2, help="processes")
     add("--job", type=job_of, help="crop only this part of the set, as i/n")
-    add_skip_options(parser)
+    add_skip_options(parser, datadir.MAX_SKIPPED)
     args = parser.parse_args(argv)
     mouths.crop_set(
         args.data_dir,

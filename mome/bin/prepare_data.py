@@ -13,6 +13,8 @@ from mome.bin import Parser, add_skip_options, run, start_logging
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the options and write the data directories."""
+    from mome.data import datadir, preparation
+
     parser = Parser(__doc__)
     add = parser.add_argument
     add("corpus", choices=corpora.names())
@@ -28,11 +30,8 @@ def main(argv: list[str] | None = None) -> None:
     add("--hours", type=int, help=f"hours of training data: {hours_to_choose()}")
     add("--allow_missing", action="store_true", help="accept splits that lack clips")
     add("--num_jobs", type=int, default=2, help="processes")
-    add_skip_options(parser)
+    add_skip_options(parser, datadir.MAX_SKIPPED)
     args = parser.parse_args(argv)
-
-    from mome.data import preparation
-
     options = preparation.Options(
         audio_dir=args.audio_dir,
         media_paths=args.media_paths,

@@ -83,7 +83,7 @@ def test_a_second_run_does_nothing_and_a_missing_crop_is_made_again(data, caplog
     caplog.clear()
     with caplog.at_level(logging.INFO):
         assert crop() == first
-    assert "1 clips cropped" in caplog.text and "2 were there" in caplog.text
+    assert "1 clips cropped" in caplog.text and "2 before" in caplog.text
 
 
 def test_changed_media_and_options_are_noticed(data, films, caplog):
@@ -177,4 +177,4 @@ def test_a_run_that_was_stopped_goes_on(data, monkeypatch, caplog):
             crop()
     with caplog.at_level(logging.INFO):
         assert len(crop()) == 3
-    assert "2 clips cropped" in caplog.text and "1 were there" in caplog.text
+    assert "2 clips cropped" in caplog.text and "1 before" in caplog.text
