@@ -95,6 +95,16 @@ def row(batch: dict, b: int) -> dict:
     return alone
 
 
+@pytest.fixture(scope="session")
+def talking_faces() -> list[np.ndarray]:
+    """Clips (12, H, W, 3) of two drawn faces, seeds 1 and 2, whose mouths open in the middle."""
+    from mome.synthesis.face import Face
+    from mome.synthesis.visemes import Mouth
+
+    track = np.array([Mouth()] * 4 + [Mouth(jaw=1, open=1)] * 4 + [Mouth()] * 4)
+    return [Face([seed]).film(track, [seed])[0] for seed in (1, 2)]
+
+
 WORDS = """the boat found my river and we liked his old market today before""".split()  # noqa: SIM905
 
 CONFIG = """

@@ -51,6 +51,30 @@ def _underscored(word: str) -> str:
     )
 
 
+def add_skip_options(parser: Parser, max_skipped: float) -> None:
+    """Add --max_skipped, with this default, and --max_skipped_test (see datadir.check_skipped)."""
+    parser.add_argument(
+        "--max_skipped",
+        type=share_of,
+        default=max_skipped,
+        help="share of the clips of a set that may be left out; more is an error",
+    )
+    parser.add_argument(
+        "--max_skipped_test", type=share_of, default=0.0, help="the same for a test set"
+    )
+
+
+def share_of(text: str) -> float:
+    """An option that is a share, from 0 to 1."""
+    try:
+        share = float(text)
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a share between 0 and 1")
+    return share
+
+
 def job_of(text: str) -> tuple[int, int]:
     """An option `i/n`, one of n jobs."""
     index, _, total = text.partition("/")

@@ -46,7 +46,7 @@ def main(argv: list[str] | None = None) -> None:
     if utterance not in tables["mouths"]:
         raise ValueError(f"{args.mouths_dir / 'mouths.scp'} has no utterance {utterance}")
     plots.clip(
-        video.read_frames(tables["video"][utterance]),
+        video.read_images(tables["video"][utterance]),
         video.read_mouth(tables["mouths"][utterance]),
         audio.read(tables["wav"][utterance]),
         scales,

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from mome.corpora import mini, read_text_file
+from mome.corpora import mini
+from mome.corpora.text_file import read_text_file
 from mome.synthesis.corpus import Settings, plan, synthesise
 
 SIZES = {"train_speakers": 4, "valid_speakers": 1, "test_speakers": 1}
