@@ -179,7 +179,7 @@ def extract(args: argparse.Namespace, index: int, total: int, inputs: dict) -> N
 
     from mome import encoders
     from mome.data import ark, datadir, video
-    from mome.data.mixing import waveform
+    from mome.data.noise import waveform
 
     torch.set_num_threads(1)  # more jobs are faster than more threads, and give the same numbers
     data = datadir.read(args.data_dir)
@@ -264,15 +264,15 @@ def noisy_copies(args: argparse.Namespace, data, utterances: list[str], n: int, 
 
     Noise and SNR depend on the seed, the utterance and n alone, not on the job.
     """
-    from mome.data import datadir, mixing
+    from mome.data import datadir, noise
 
     voices = datadir.read(args.noise_data)
-    noise = mixing.Noise(args.noise, args.noisy_snrs, voices, args.num_voices, args.noise_dir)
+    source = noise.Noise(args.noise, args.noisy_snrs, voices, args.num_voices, args.noise_dir)
     for utterance in utterances:
         rng = np.random.default_rng([args.seed, zlib.crc32(utterance.encode()), n])
-        speech = mixing.waveform(data.wav[utterance])
-        noisy, snr, source = noise.add(speech, data.utt2spk[utterance], rng)
-        lines.append(f"{utterance}\t{snr:g}\t{source}")
+        speech = noise.waveform(data.wav[utterance])
+        noisy, snr, origin = source.add(speech, data.utt2spk[utterance], rng)
+        lines.append(f"{utterance}\t{snr:g}\t{origin}")
         yield utterance, noisy
 
 

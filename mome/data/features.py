@@ -17,7 +17,7 @@ from mome import encoders
 from mome.config import EncodersConfig
 from mome.data import augment, datadir, video
 from mome.data.dataset import Archives, Pick
-from mome.data.mixing import Noise, waveform
+from mome.data.noise import Noise, waveform
 
 READERS = 8  # threads
 STREAM = {"audio": 0, "video": 1}  # for seeds

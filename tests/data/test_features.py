@@ -9,7 +9,6 @@ from conftest import baby_model
 from mome.config import EncodersConfig
 from mome.data.dataset import Archives, FeatureDataset, Pick
 from mome.data.features import Online, open_source
-from mome.data.mixing import Noise
 
 PLAIN = {"random_crop": False, "mirror_share": 0.0, "mask_s": 0.0}
 STREAMS = ("audio", "video")
@@ -74,20 +73,6 @@ def test_a_missing_crop_is_an_error_that_says_what_to_do(corpus, online):  # noq
     (corpus / "mouths/mouths.scp").write_text("".join(lines[1:]))
     with pytest.raises(ValueError, match="lacks 1 of 5 utterances, such as ann-00001: run stage 1"):
         online()
-
-
-def test_babble_is_made_of_other_speakers_and_files_are_used_when_given(online, tmp_path):
-    data = online().source.data
-    rng = np.random.default_rng(0)
-    speech = rng.normal(size=8000)
-    babble = Noise("babble", [0.0], data, num_voices=2)
-    for speaker in ("ann", "bob", "cid"):
-        _, _, source = babble.add(speech, speaker, rng)
-        assert len(source.split(",")) == 2 and speaker not in source
-    with pytest.raises(FileNotFoundError, match="holds no sound file"):
-        Noise("babble", [0.0], data, noise_dir=tmp_path / "none")
-    files = Noise("x", [0.0], data, noise_dir=tmp_path)  # the corpus' own sounds lie here
-    assert files.add(speech, "ann", rng)[2].split("@")[0].endswith(".wav")
 
 
 def test_a_video_encoder_with_lora_is_trained_by_the_model_and_the_rest_of_it_is_not(online):
