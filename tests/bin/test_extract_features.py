@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from mome.avhubert import AVHuBERT, AVHuBERTConfig
-from mome.bin.extract_features import averaged, main
+from mome.bin.extract_features import main
 from mome.bin.make_baby import make_whisper
 from mome.compression import compress
 from mome.data import ark, audio, datadir, video
 from mome.data.datadir import DataDir
 from mome.data.dataset import Archives, FeatureDataset, Pick
+from mome.data.extraction import averaged
 from mome.encoders import width_of
 
 NUM_FRAMES = {"ann-00001": 9, "ann-00002": 14, "bob-00001": 11, "cid-00001": 8, "cid-00002": 10}
