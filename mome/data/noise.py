@@ -161,8 +161,8 @@ class Noise:
     ) -> tuple[np.ndarray, Decibels, str]:
         """Noisy speech, its SNR in dB, and where the noise comes from.
 
-        The latter is `file@offset` in samples, utterances with commas between, or "-". Raises
-        ValueError when the noise is made of speech and `speaker` is the only speaker.
+        The last is `path@offset` in samples, or the utterances whose voices it is made of, or "-".
+        Raises ValueError when it is made of voices and `speaker` is the only speaker.
         """
         snr = float(rng.choice(self.snrs))
         if self.files:
