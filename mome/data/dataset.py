@@ -218,9 +218,10 @@ class Sampler:
         """How each utterance of a batch is picked, and the scales to train the batch at."""
         picks, rng = [], np.random.default_rng(seed)
         for index in indices:
-            noisy, copy = rng.random() < self.noisy_share, rng.integers(max(self.num_noisy, 1))
+            noisy = rng.random() < self.noisy_share
+            copy = int(rng.integers(max(self.num_noisy, 1)))
             kept = rng.random() >= self.audio_dropout
-            copy = int(copy) + 1 if noisy and self.num_noisy else 0
+            copy = copy + 1 if noisy and self.num_noisy else 0
             picks.append(Pick(index, copy, bool(kept), (*seed, index)))
         if not self.scales_per_step:
             return picks, None

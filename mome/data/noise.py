@@ -9,14 +9,14 @@ bit.
 import functools
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 
 from mome.data import SAMPLE_RATE, audio, datadir
 
 Decibels = float
-Signal = TypeVar("Signal")  # np.ndarray or torch.Tensor, (num_samples,)
+Signal = Any  # np.ndarray or torch.Tensor, (num_samples,)
 
 MADE = ("babble", "speech_shaped", "pink", "white")  # kinds that `make` can make
 NEEDS_VOICES = ("babble", "speech_shaped")  # of these, the kinds that are made of speech
