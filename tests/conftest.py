@@ -1,5 +1,4 @@
-"""Shared by the tests: a baby LLM with its tokenizer, random batches for it, a baby recipe, texts
-to score, a performance of the mini corpus."""
+"""Shared by the tests: baby models and batches for them, a baby recipe, clips, texts to score."""
 
 import json
 import logging
@@ -11,8 +10,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from mome import checkpoint
+from mome.avhubert import AVHuBERT, AVHuBERTConfig
 from mome.config import ModelConfig
-from mome.data import ark
+from mome.data import SAMPLE_RATE, VIDEO_FPS, ark, audio, datadir, extraction, video
 from mome.experts import MoME
 from mome.inject import adapters
 from mome.lora import LoRA
@@ -142,6 +142,66 @@ def baby_recipe(root: Path) -> Path:
         text = json.dumps({"zero_optimization": {"stage": stage}})
         (root / f"zero{stage}.json").write_text(text)
     return root
+
+
+CLIPS = {"ann-00001": 9, "ann-00002": 14, "bob-00001": 11, "cid-00001": 8, "cid-00002": 10}
+
+
+@pytest.fixture(scope="session")
+def encoder_dirs(tmp_path_factory) -> dict[str, str]:
+    """The folders of a small Whisper and a small AV-HuBERT, by stream."""
+    folder = tmp_path_factory.mktemp("encoders")
+    baby_models.make_whisper(folder / "whisper")
+    torch.manual_seed(0)
+    AVHuBERT(
+        AVHuBERTConfig(
+            dim=16, ffn_dim=32, num_layers=1, num_heads=2, position_kernel=4, position_groups=2,
+            frontend_dim=4, frontend_stride=4, resnet_dims=(4, 8), resnet_blocks=(1, 1),
+            audio_dim=0,
+        )
+    ).save(folder / "video")  # fmt: skip
+    return {"audio": str(folder / "whisper"), "video": str(folder / "video")}
+
+
+@pytest.fixture
+def clips_dir(tmp_path) -> Path:
+    """A folder with the clips of `CLIPS`, in video frames: data/train, their sounds, mouths/."""
+    rng = np.random.default_rng(0)
+    wav, mouths = {}, {}
+    for utterance, n in CLIPS.items():
+        wav[utterance] = str(tmp_path / f"{utterance}.wav")
+        samples = rng.standard_normal(n * SAMPLE_RATE // VIDEO_FPS)
+        audio.write(wav[utterance], 0.1 * samples.astype(np.float32))
+        mouths[utterance] = str(tmp_path / f"mouths/{utterance}.mouth")
+        (tmp_path / "mouths").mkdir(exist_ok=True)
+        mouth = np.zeros((n, 96, 96), np.uint8) + rng.integers(0, 255, (n, 1, 1), dtype=np.uint8)
+        video.write_mouth(mouths[utterance], mouth)
+    data = datadir.DataDir(
+        wav=wav,
+        video=wav,
+        text={u: f"words of {u.replace('-', ' ')}" for u in wav},
+        utt2spk={u: u.split("-")[0] for u in wav},
+        utt2dur={u: n / VIDEO_FPS for u, n in CLIPS.items()},
+    )
+    datadir.write(tmp_path / "data/train", data)
+    ark.write_scp(tmp_path / "mouths/mouths.scp", mouths)
+    return tmp_path
+
+
+def extract(clips_dir: Path, encoder_dirs: dict, out="train", data="train", **options) -> Path:
+    """The features of a set of `clips_dir`, made by one job, in feats/<out>."""
+    settings = extraction.Options(
+        data_dir=clips_dir / "data" / data,
+        mouths_dir=clips_dir / "mouths",
+        feats_dir=clips_dir / "feats" / out,
+        audio_encoder=encoder_dirs.get("audio"),
+        video_encoder=encoder_dirs.get("video"),
+        **options,
+    )
+    extraction.prepare(settings, 1)
+    extraction.extract(settings, (1, 1), "cpu")
+    extraction.merge(settings, 1)
+    return settings.feats_dir
 
 
 def metrics(exp_dir: Path) -> list[dict]:
