@@ -188,7 +188,9 @@ def clips_dir(tmp_path) -> Path:
     return tmp_path
 
 
-def extract(clips_dir: Path, encoder_dirs: dict, out="train", data="train", **options) -> Path:
+def extract(
+    clips_dir: Path, encoder_dirs: dict, out="train", data="train", max_skipped=0.01, **options
+) -> Path:
     """The features of a set of `clips_dir`, made by one job, in feats/<out>."""
     settings = extraction.Options(
         data_dir=clips_dir / "data" / data,
@@ -200,7 +202,7 @@ def extract(clips_dir: Path, encoder_dirs: dict, out="train", data="train", **op
     )
     extraction.prepare(settings, 1)
     extraction.extract(settings, (1, 1), "cpu")
-    extraction.merge(settings, 1)
+    extraction.merge(settings, 1, max_skipped)
     return settings.feats_dir
 
 

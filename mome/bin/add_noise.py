@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> None:
 
 def parse(argv: list[str] | None) -> argparse.Namespace:
     """The options, checked."""
-    from mome.data import noise, noisy_sets
+    from mome.data import noise
 
     made = ", ".join(noise.MADE)
     parser = Parser(__doc__)
@@ -80,7 +80,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
                 f"noise '{name}' cannot be made; it must be one of {made}. For files of your own,"
                 " give --noise_dir"
             )
-        elif name in noisy_sets.NEEDS_VOICES and not args.noise_data:
+        elif name in noise.NEEDS_VOICES and not args.noise_data:
             parser.error(f"{name} is made of speech: give --noise_data data/train")
     return args
 

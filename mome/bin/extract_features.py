@@ -17,8 +17,8 @@ import logging
 import time
 from pathlib import Path
 
-from mome.bin import Parser, device_of, job_of, run, start_jobs
-from mome.data import extraction, noise
+from mome.bin import Parser, add_skip_options, device_of, job_of, run, start_jobs
+from mome.data import datadir, extraction, noise
 from mome.data.extraction import Options
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,8 @@ def main(argv: list[str] | None = None) -> None:
             run_job(options, (1, 1), args.device)
         else:
             start_jobs("extract_features", argv, args.num_jobs, str(args.feats_dir))
-    seconds = extraction.merge(options, args.num_jobs)
+    limits = args.max_skipped, args.max_skipped_test
+    seconds = extraction.merge(options, args.num_jobs, *limits)
     took = time.monotonic() - start
     log.info(f"{args.feats_dir}: {seconds:.0f} s of media in {took:.0f} s ({seconds / took:.0f} x)")
 
@@ -86,6 +87,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--num_jobs", type=int, default=1, help="processes")
     add("--job", type=job_of, help="only this one, as i/n; writes FEATS_DIR/jobs/<i>of<n>")
     add("--merge", action="store_true", help="only join what --num_jobs jobs have written")
+    add_skip_options(parser, datadir.MAX_SKIPPED)
     args = parser.parse_args(argv)
     if bool(args.mouths_dir) != bool(args.video_encoder):
         parser.error("MOUTHS_DIR and --video_encoder must both be given, or both be none")

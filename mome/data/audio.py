@@ -9,7 +9,6 @@ from pathlib import Path
 import av
 import numpy as np
 import soundfile
-from scipy.signal import resample_poly
 
 from mome import files
 from mome.data import SAMPLE_RATE
@@ -38,6 +37,8 @@ def read(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     if rate != sample_rate:
         log_resampled(rate, sample_rate)
         common = gcd(rate, sample_rate)
+        from scipy.signal import resample_poly  # takes half a second to import
+
         samples = resample_poly(samples, sample_rate // common, rate // common)
     return np.asarray(samples, dtype=np.float32)
 

@@ -22,7 +22,6 @@ from espnet2.fileio.read_text import read_2columns_text
 
 from mome import files
 from mome.data import frame_range
-from mome.data.set_name import SetName
 
 MAX_SKIPPED = 0.01  # share of the clips of a training or validation set that may be left out
 SHOWN = 3  # problems listed in one message
@@ -69,11 +68,6 @@ FILES = {"wav": "wav.scp", "video": "video.scp"}  # the other tables have the na
 def sort(keys: Iterable[str]) -> list[str]:
     """Sort as `LC_ALL=C sort` does: by the bytes of UTF-8."""
     return sorted(keys, key=str.encode)
-
-
-def is_test(path: str | Path) -> bool:
-    """`SetName.is_test` of a name or folder."""
-    return SetName.parse(path).is_test
 
 
 def read(path: str | Path) -> DataDir:
@@ -237,7 +231,7 @@ def check_skipped(
     total: int,
     is_test: bool,
     where: str | Path = "skipped.txt",
-    max_skipped: float | None = None,
+    max_skipped: float = MAX_SKIPPED,
     max_skipped_test: float = 0.0,
 ) -> None:
     """Raise ValueError when too many clips of a set were left out.
@@ -247,11 +241,9 @@ def check_skipped(
         total: the number of clips in the set, those included.
         is_test: whether the set is a test set.
         where: the file that lists them, for the message.
-        max_skipped: the share of clips that may be left out of a set that is not a test set; None
-            for MAX_SKIPPED.
+        max_skipped: the share of clips that may be left out of a set that is not a test set.
         max_skipped_test: the same for a test set.
     """
-    max_skipped = MAX_SKIPPED if max_skipped is None else max_skipped
     share = max_skipped_test if is_test else max_skipped
     if len(skipped) <= share * total + 1e-9:  # 0.29 * 100 is a little less than 29
         return

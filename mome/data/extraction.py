@@ -293,11 +293,16 @@ def averaged(frames: Clips, rate: int, counts: dict[str, int]) -> Clips:
 # ---- all jobs -----------------------------------------------------------------------------------
 
 
-def merge(options: Options, num_jobs: int) -> float:
+def merge(
+    options: Options,
+    num_jobs: int,
+    max_skipped: float = datadir.MAX_SKIPPED,
+    max_skipped_test: float = 0.0,
+) -> float:
     """Join what the jobs have written, in FEATS_DIR; returns the seconds of media in it.
 
-    Raises ValueError for a job that is missing or was run with other options, and when too many
-    utterances were left out (datadir.check_skipped).
+    `max_skipped` and `max_skipped_test` are those of `datadir.check_skipped`. Raises ValueError for
+    a job that is missing or was run with other options, and when too many utterances were left out.
     """
     inputs, feats_dir = describe(options), options.feats_dir
     files.clear_stamp(feats_dir)
@@ -308,7 +313,9 @@ def merge(options: Options, num_jobs: int) -> float:
     num_clips = results[0]["total"]
     if skipped:
         log.info("%d of %d left out: %s", len(skipped), num_clips, list_path)
-    datadir.check_skipped(skipped, num_clips, SetName.parse(feats_dir).is_test, list_path)
+    is_test = SetName.parse(feats_dir).is_test
+    limits = max_skipped, max_skipped_test
+    datadir.check_skipped(skipped, num_clips, is_test, list_path, *limits)
 
     merge_indices(folders, feats_dir)
     data = datadir.read(options.data_dir)

@@ -7,8 +7,6 @@ Kaldi's row ranges. Brackets inside a file name do no harm: a range stands behin
 import re
 from pathlib import Path
 
-from mome import files
-
 
 def split(entry: str | Path) -> tuple[Path, tuple[int, int] | None]:
     """The file of an entry, and its first and last frame; None for the whole file."""
@@ -21,9 +19,3 @@ def split(entry: str | Path) -> tuple[Path, tuple[int, int] | None]:
 def join(path: str | Path, frames: tuple[int, int] | None) -> str:
     """The entry of a file, or of the frames from the first to the last one given."""
     return str(path) if frames is None else f"{path}[{frames[0]}:{frames[1]}]"
-
-
-def mark(entry: str | Path, *options: object) -> str:
-    """`files.clip_mark` of an entry: it changes with the file, the options and the frames."""
-    path, frames = split(entry)
-    return files.clip_mark(path, *options, *(frames or ()))

@@ -25,7 +25,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mome import files
-from mome.data import SAMPLE_RATE, audio, datadir, noise
+from mome.data import SAMPLE_RATE, audio, clip_jobs, datadir, noise
 from mome.data.set_name import SetName
 
 COLUMNS = ("utterance", "file", "offset", "snr", "gain", "scale")
@@ -33,7 +33,6 @@ MAX_SAMPLE = 0.99  # of a mix; louder ones are scaled down
 TRIES = 20  # to find a piece of a noise file that is not silent
 SHOWN = 20  # names of noises listed in one message
 VERSION = 2  # of the sets: raise it when the same inputs would give others
-NEEDS_VOICES = ("babble", "speech_shaped")
 log = logging.getLogger(__name__)
 
 
@@ -120,7 +119,7 @@ def stamp_inputs(name: str, sounds: list[Path] | None, options: Options) -> dict
         "seed": options.seed,
     }
     if sounds:
-        inputs["files"] = {str(path): files.clip_mark(path) for path in sounds}
+        inputs["files"] = {str(path): clip_jobs.mark(path) for path in sounds}
     else:
         inputs |= {"num_voices": options.num_voices, "noise_seconds": options.noise_seconds}
     if options.noise_data:
@@ -189,21 +188,11 @@ def make_track(name: str, data: datadir.DataDir, options: Options) -> Path:
     """Write a track of made noise and return its path."""
     rng = np.random.default_rng([options.seed, zlib.crc32(name.encode())])
     length = round(options.noise_seconds * SAMPLE_RATE)
-    track = make_noise(name, length, rng, _voices(data, options, length, rng))
+    track = noise.make(name, length, rng, _voices(data, options, length, rng))
     path = options.noisy_dir / "made" / f"{options.out_prefix.name}_{name}.wav"
     audio.write(path, 0.9 * track / np.abs(track).max())
     log.info(f"{path}: {length / SAMPLE_RATE:g} s of {name}")
     return path
-
-
-def make_noise(
-    kind: str, length: int, rng: np.random.Generator, voices: Iterator[np.ndarray]
-) -> np.ndarray:
-    """`length` samples of one of `noise.MADE`; `voices` are read for NEEDS_VOICES only."""
-    if kind not in NEEDS_VOICES:
-        return noise.make_coloured(kind, length, rng)
-    make = noise.make_babble if kind == "babble" else noise.make_speech_shaped
-    return make(voices, length, rng)
 
 
 def _voices(

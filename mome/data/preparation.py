@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mome import corpora, files
 from mome.corpora import Clip, Coverage
-from mome.data import SAMPLE_RATE, VIDEO_FPS, audio, datadir, frame_range, video
+from mome.data import SAMPLE_RATE, VIDEO_FPS, audio, clip_jobs, datadir, frame_range, video
 from mome.data.set_name import SetName
 
 MAX_APART = 2  # video frames by which the lengths of audio and video may differ
@@ -110,7 +110,7 @@ def prepare_set(clips: list[Clip], data_dir: Path, options: Options) -> None:
         return
 
     files.clear_stamp(data_dir)
-    results, num_new = files.run_clip_jobs(
+    results, num_new = clip_jobs.run(
         extract_audio,
         {c.utterance: (c, wavs[c.utterance]) for c in clips},
         marks,
@@ -120,7 +120,7 @@ def prepare_set(clips: list[Clip], data_dir: Path, options: Options) -> None:
         f"audio {data_dir.name}",
         options.start,
     )
-    skipped = files.skipped(results)
+    skipped = clip_jobs.skipped(results)
     skipped_path = datadir.write_skipped(data_dir, skipped)
     is_test = SetName.parse(data_dir).is_test
     limits = options.max_skipped, options.max_skipped_test
@@ -139,7 +139,7 @@ def prepare_set(clips: list[Clip], data_dir: Path, options: Options) -> None:
 def mark_of(clip: Clip) -> str:
     """A text that changes when the audio of the clip must be extracted again."""
     limit = (clip.max_seconds,) if clip.max_seconds else ()
-    return frame_range.mark(clip.media_path, bool(clip.text), VERSION, *(clip.times or ()), *limit)
+    return clip_jobs.mark(clip.media_path, bool(clip.text), VERSION, *(clip.times or ()), *limit)
 
 
 def stamp_inputs(

@@ -1,11 +1,4 @@
-"""Video: read the images of media files, crop mouths from them, store and read the crops.
-
-The crops of a clip are (T, 96, 96) uint8, grey, at 25 frames a second. Landmarks (both eyes, base
-of the nose, mouth; see landmarks.py) are interpolated where the face was lost, and smoothed over
-time. A similarity transform then maps eyes and nose to those of a mean face and the mouth to the
-middle of the crop, so the mouth is upright and has one size in every clip. The mean face is that of
-AV-HuBERT's crops (68-point landmarks averaged over LRW): its pretrained encoder sees the crops that
-it was trained on.
+"""Video: read the images of media files at 25 frames a second; store mouth crops and read them.
 
 Shape key: T images of a clip, H, W pixels.
 """
@@ -16,7 +9,6 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 
 from mome import files
@@ -25,12 +17,7 @@ from mome.data import VIDEO_FPS, frame_range
 log = logging.getLogger(__name__)
 
 SIZE = 96  # width and height of a crop in pixels
-SMOOTHING = 7  # images, of the moving average over landmarks
-MIN_FOUND = 0.5  # share of the images in which a face must be found
 MAX_SIDE = 1280  # pixels; larger images are shrunk to this when they are read
-# Left eye, right eye and base of the nose in a crop, in pixels from the middle of the mouth.
-MEAN_FACE = np.array([[-27.3, -63.5], [27.0, -64.2], [-0.4, -21.9]])
-WEIGHTS = np.array([2.0, 2.0, 1.0])  # an eye is the mean of two corners
 # Without lookahead, where x264 reads memory that it has not written: files would differ.
 STORAGE = {
     "crf": "16",
@@ -39,9 +26,6 @@ STORAGE = {
     "bf": "0",
     "x264-params": "rc-lookahead=0:no-mbtree=1:scenecut=0",
 }
-# Box of the mouth in a clip of LRS2 or LRS3, as shares of width and height. It has half of each
-# side, as in Afouras et al. 2018, but lies lower, where the mouth is.
-CENTRE_BOX = (0.25, 0.33, 0.75, 0.83)  # left, top, right, bottom
 
 
 def read_images(path: str | Path, pixels: str = "rgb24") -> np.ndarray:
@@ -141,80 +125,6 @@ def count_images(path: str | Path) -> int:
     except av.FFmpegError as error:
         raise ValueError(f"{path} cannot be decoded ({error.strerror})") from None
     return len(read_images(path, pixels="gray"))
-
-
-def fill_in(points: np.ndarray) -> np.ndarray:
-    """Landmarks (T, 4, 2) without gaps and smoothed over time.
-
-    Gaps are interpolated; at the ends, the nearest landmarks are repeated. Raises ValueError when a
-    face was found in less than half of the images.
-    """
-    found = ~np.isnan(points[:, 0, 0])
-    if not found.any() or found.mean() < MIN_FOUND:
-        raise ValueError(f"a face was found in {found.sum()} of {len(found)} images")
-    t, known = np.arange(len(points)), np.flatnonzero(found)
-    flat = points.reshape(len(points), -1)
-    filled = np.stack([np.interp(t, known, flat[known, k]) for k in range(flat.shape[1])], axis=1)
-    half = SMOOTHING // 2
-    padded = np.pad(filled, ((half, half), (0, 0)), mode="edge")
-    kernel = np.ones(SMOOTHING) / SMOOTHING
-    smooth = np.stack([np.convolve(c, kernel, "valid") for c in padded.T], axis=1)
-    return smooth.reshape(points.shape).astype(np.float32)
-
-
-def to_crop(points: np.ndarray) -> np.ndarray:
-    """The similarity transforms (T, 2, 3) from images to crops, for landmarks (T, 4, 2).
-
-    Rotation and scale are the least-squares fit of eyes and nose to the mean face. The translation
-    puts the mouth in the middle. Raises ValueError when eyes and nose are in one place.
-    """
-    z = points[..., 0] + 1j * points[..., 1]
-    mean_face = MEAN_FACE[:, 0] + 1j * MEAN_FACE[:, 1]
-    own = z[:, :3] - np.average(z[:, :3], axis=1, weights=WEIGHTS)[:, None]
-    target = mean_face - np.average(mean_face, weights=WEIGHTS)
-    size = (WEIGHTS * np.abs(own) ** 2).sum(axis=1)
-    if not (size > 1).all():
-        raise ValueError("the landmarks do not form a face")
-    turn = (WEIGHTS * own.conj() * target).sum(axis=1) / size
-    move = (SIZE - 1) / 2 * (1 + 1j) - turn * z[:, 3]
-    rows = [[turn.real, -turn.imag, move.real], [turn.imag, turn.real, move.imag]]
-    return np.moveaxis(np.array(rows), -1, 0)
-
-
-def crop_mouth(images: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The mouth in each image, grey, uint8 (T, 96, 96); `points` (T, 4, 2) as from `fill_in`."""
-    crops = []
-    for image, transform in zip(images, to_crop(points), strict=True):
-        grey = _grey(image)
-        shrink = int(1 / np.hypot(*transform[:, 0]))
-        if shrink > 1:  # a large face: average pixels first, against aliasing
-            size = (grey.shape[1] // shrink, grey.shape[0] // shrink)
-            grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
-            transform = transform @ np.diag([shrink, shrink, 1.0])
-        crops.append(
-            cv2.warpAffine(
-                grey,
-                transform,
-                (SIZE, SIZE),
-                flags=cv2.INTER_LINEAR,
-                borderMode=cv2.BORDER_REPLICATE,
-            )
-        )
-    return np.stack(crops)
-
-
-def crop_centre(images: np.ndarray) -> np.ndarray:
-    """The mouth of a clip that is a face track: a fixed box of each image, (T, 96, 96)."""
-    _, height, width = images.shape[:3]
-    left, top, right, bottom = CENTRE_BOX
-    x = slice(int(left * width), int(right * width))
-    y = slice(int(top * height), int(bottom * height))
-    boxes = [_grey(image)[y, x] for image in images]
-    return np.stack([cv2.resize(b, (SIZE, SIZE), interpolation=cv2.INTER_AREA) for b in boxes])
-
-
-def _grey(image: np.ndarray) -> np.ndarray:
-    return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY) if image.ndim == 3 else image
 
 
 def write_mouth(path: str | Path, mouth: np.ndarray) -> None:

@@ -88,7 +88,7 @@ def test_noisy_copies_hold_the_noise_that_was_asked_for(kind, clips_dir, encoder
         np.testing.assert_allclose(stored[utterance], expected.numpy(), atol=2e-3)
 
 
-def test_what_the_crops_skipped_is_joined_by_id_and_counted(clips_dir, encoder_dirs, monkeypatch):
+def test_what_the_crops_skipped_is_joined_by_id_and_counted(clips_dir, encoder_dirs):
     crops = datadir.read_table(clips_dir / "mouths/mouths.scp")
     del crops["bob-00001"]
     ark.write_scp(clips_dir / "mouths/mouths.scp", crops)
@@ -97,8 +97,7 @@ def test_what_the_crops_skipped_is_joined_by_id_and_counted(clips_dir, encoder_d
     datadir.write_skipped(clips_dir / "mouths", {"bob-00001": "no face"})
     with pytest.raises(ValueError, match=r"1 of 5 clips were left out.*no face"):
         extract(clips_dir, encoder_dirs)  # over 1 %
-    monkeypatch.setattr(datadir, "MAX_SKIPPED", 0.5)
-    feats_dir = extract(clips_dir, encoder_dirs)
+    feats_dir = extract(clips_dir, encoder_dirs, max_skipped=0.5)
     assert datadir.read_skipped(feats_dir) == {"bob-00001": "no face"}
     kept = sorted(set(CLIPS) - {"bob-00001"})
     for table in ("audio.scp", "video.scp", "text", "utt2num_frames"):
@@ -108,13 +107,10 @@ def test_what_the_crops_skipped_is_joined_by_id_and_counted(clips_dir, encoder_d
         extract(clips_dir, encoder_dirs, data="test", out="test")
 
 
-def test_a_clip_whose_audio_and_video_differ_in_length_is_left_out(
-    clips_dir, encoder_dirs, monkeypatch
-):
-    monkeypatch.setattr(datadir, "MAX_SKIPPED", 0.5)
+def test_a_clip_whose_audio_and_video_differ_in_length_is_left_out(clips_dir, encoder_dirs):
     longer = np.full(13 * SAMPLE_RATE // VIDEO_FPS, 0.1, np.float32)
     audio.write(clips_dir / "cid-00002.wav", longer)
-    feats_dir = extract(clips_dir, encoder_dirs)
+    feats_dir = extract(clips_dir, encoder_dirs, max_skipped=0.5)
     for table in ("text", "audio.scp", "video.scp", "utt2num_frames", "utt2num_video_frames"):
         assert "cid-00002" not in datadir.read_table(feats_dir / table)
     assert "0.52 s, its video 0.40 s" in datadir.read_skipped(feats_dir)["cid-00002"]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from mome.data import landmarks, video
+from mome.data import landmarks, mouths, video
 from mome.synthesis.face import Face
 
 installed = pytest.mark.skipif(
@@ -104,9 +104,9 @@ def test_five_points_become_eyes_base_of_the_nose_and_mouth(monkeypatch):
     np.testing.assert_allclose(points[0], [[80, 90], [140, 90], [110, 132], [110, 162]], atol=1e-4)
     np.testing.assert_allclose(points[2] - points[0], [[6, 0]] * 4, atol=1e-4)
     # In a crop: upright, the mouth in the middle, the eyes about where those of the mean face are.
-    transform = video.to_crop(video.fill_in(points))[0]
+    transform = mouths.to_crop(mouths.fill_in(points))[0]
     eyes = points[0, :2] @ transform[:, :2].T + transform[:, 2] - 47.5
-    np.testing.assert_allclose(eyes, video.MEAN_FACE[:2], atol=4)
+    np.testing.assert_allclose(eyes, mouths.MEAN_FACE[:2], atol=4)
 
 
 def test_of_several_faces_the_large_one_in_the_middle_is_taken_and_kept(monkeypatch):
@@ -181,7 +181,7 @@ def test_the_lips_of_real_speakers_are_inside_every_crop(backend):
     mesh = FaceMesh(static_image_mode=True, max_num_faces=1)
     for path in paths:
         images = video.read_images(path)
-        transforms = video.to_crop(video.fill_in(landmarks.find(images, backend)))
+        transforms = mouths.to_crop(mouths.fill_in(landmarks.find(images, backend)))
         for t, (image, transform) in enumerate(zip(images, transforms, strict=True)):
             marks = mesh.process(image).multi_face_landmarks[0].landmark
             lips = np.array([[marks[i].x, marks[i].y] for i in LIPS]) * image.shape[1::-1]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mome import files
-from mome.data import SAMPLE_RATE, audio, datadir, noise, noisy_sets
+from mome.data import SAMPLE_RATE, audio, datadir, noisy_sets
 
 TIME_NS = 1_700_000_000_123_456_789
 
@@ -70,17 +70,3 @@ def test_the_snr_is_added_to_the_stamp_and_the_name_is_that_of_the_set(tmp_path,
         inputs = noisy_sets.stamp_inputs("white", None, options) | {"snr": snr}
         assert stamp == json.loads(json.dumps(inputs, default=str))
         assert datadir.read(f"data/{name}").wav == {"s0-a": f"noisy/{name}/s0-a.wav"}
-
-
-@pytest.mark.parametrize("kind", noise.MADE)
-def test_voices_are_read_only_for_noise_that_is_made_of_them(kind):
-    read = []
-
-    def voices():
-        for seed in (1, 2):
-            read.append(seed)
-            yield np.random.default_rng(seed).normal(size=2000)
-
-    made = noisy_sets.make_noise(kind, 2000, np.random.default_rng(0), voices())
-    assert made.shape == (2000,) and noise.power(made) == pytest.approx(1)
-    assert read == ([1, 2] if kind in noisy_sets.NEEDS_VOICES else [])

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mome.data import landmarks, video
+from mome.data import landmarks, mouths, video
 
 
 def write_video(path: Path, images: np.ndarray, times_ms: list[float]) -> None:
@@ -90,83 +90,8 @@ def test_what_cannot_be_read_says_why(tmp_path):
             function(tmp_path / "y.mp4")
 
 
-def steady(num: int) -> np.ndarray:
-    """Landmarks of a face that does not move, (T, 4, 2)."""
-    face = np.array([[80, 90], [140, 92], [110, 130], [111, 160]], np.float32)
-    return np.repeat(face[None], num, axis=0)
-
-
-def test_missing_landmarks_are_interpolated():
-    points = steady(20) + 3 * np.arange(20, dtype=np.float32)[:, None, None]
-    gaps = points.copy()
-    gaps[[5, 6, 12]] = np.nan
-    np.testing.assert_allclose(video.fill_in(gaps), video.fill_in(points), atol=1e-3)
-    np.testing.assert_allclose(video.fill_in(points)[4:-4], points[4:-4], atol=1e-3)
-
-
-def test_the_ends_are_repeated():
-    points = steady(9)
-    points[[0, 1, 8]] = np.nan
-    np.testing.assert_allclose(video.fill_in(points), steady(9), atol=1e-3)
-
-
-@pytest.mark.parametrize("num_found, fine", [(5, True), (4, False), (0, False)])
-def test_half_of_the_images_need_a_face(num_found, fine):
-    points = steady(10)
-    points[num_found:] = np.nan
-    if fine:
-        assert not np.isnan(video.fill_in(points)).any()
-    else:
-        with pytest.raises(ValueError, match=f"in {num_found} of 10 images"):
-            video.fill_in(points)
-
-
-def test_smoothing_makes_jitter_smaller():
-    jitter = np.random.default_rng(0).normal(size=(200, 4, 2)).astype(np.float32)
-    assert np.diff(video.fill_in(steady(200) + jitter), axis=0).std() < 0.3
-
-
-@pytest.mark.parametrize("angle, scale", [(0, 1), (20, 0.7), (-35, 1.8), (10, 4.0)])
-def test_a_crop_does_not_depend_on_place_angle_and_size_of_the_face(angle, scale):
-    """An image that is turned, scaled and moved with its landmarks gives the same mouth."""
-    noise = np.random.default_rng(0).uniform(0, 255, (240, 240)).astype(np.float32)
-    image = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 6), None, 0, 255, cv2.NORM_MINMAX)
-    points = steady(1)
-    size = int(400 * max(scale, 1))
-    move = cv2.getRotationMatrix2D((110, 130), angle, scale) + [[0, 0, size / 2 - 110]] * 2
-    moved = cv2.warpAffine(image, move, (size, size), flags=cv2.INTER_CUBIC)
-    moved_points = (points @ move[:, :2].T + move[:, 2]).astype(np.float32)
-    one = video.crop_mouth(image[None].astype(np.uint8), points)[0]
-    two = video.crop_mouth(moved[None].clip(0, 255).astype(np.uint8), moved_points)[0]
-    inside = one[8:-8, 8:-8].astype(float)
-    assert np.abs(inside - two[8:-8, 8:-8]).mean() < 3 < inside.std() / 5
-
-
-def test_the_mouth_is_in_the_middle_and_the_eyes_are_those_of_the_mean_face():
-    turn = 1.7 * np.array([[0.8, -0.6], [0.6, 0.8]])
-    face = np.concatenate([video.MEAN_FACE, [[0.5, 0.3]]]) @ turn.T + [300, 200]
-    transform = video.to_crop(face[None].astype(np.float32))[0]
-    back = face @ transform[:, :2].T + transform[:, 2]
-    assert back[3] == pytest.approx([47.5, 47.5], abs=1e-2)
-    np.testing.assert_allclose(back[:3] - back[3], video.MEAN_FACE - [0.5, 0.3], atol=0.02)
-
-
-def test_landmarks_in_one_place_are_no_face():
-    with pytest.raises(ValueError, match="do not form a face"):
-        video.crop_mouth(np.zeros((1, 9, 9, 3), np.uint8), np.ones((1, 4, 2), np.float32))
-
-
-def test_what_moves_when_the_mouth_opens_is_inside_the_crop(talking_faces, tmp_path):
-    for clip in talking_faces:
-        mouth = video.crop_mouth(clip, video.fill_in(landmarks.find(clip)))
-        assert mouth.shape == (12, 96, 96) and mouth.dtype == np.uint8
-        change = cv2.absdiff(mouth[5], mouth[1]).astype(float) ** 2
-        y, x = np.average(np.mgrid[0:96, 0:96].reshape(2, -1), axis=1, weights=change.ravel())
-        assert abs(x - 48) < 6 and abs(y - 52) < 14
-
-
 def test_mouths_are_stored_small_and_read_back_nearly_the_same(talking_faces, tmp_path):
-    mouth = video.crop_mouth(talking_faces[0], video.fill_in(landmarks.find(talking_faces[0])))
+    mouth = mouths.crop_mouth(talking_faces[0], mouths.fill_in(landmarks.find(talking_faces[0])))
     video.write_mouth(tmp_path / "s1" / "x.mp4", mouth)
     back = video.read_mouth(tmp_path / "s1" / "x.mp4")
     assert back.shape == mouth.shape and back.dtype == np.uint8
