@@ -169,7 +169,7 @@ def test_few_bits_are_not_shared_out(recipe):
         command("exp/few", *settings), cwd=recipe, env=environment(), capture_output=True, text=True
     )
     assert done.returncode != 0
-    assert "ZeRO 3 cannot share out an LLM in few bits (model.quantise=4bit)" in done.stderr
+    assert "ZeRO 3 cannot shard a quantised LLM (model.quantise=4bit)" in done.stderr
 
 
 def test_without_the_launcher_it_says_how_to_start(recipe):
