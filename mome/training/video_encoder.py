@@ -1,11 +1,8 @@
 """Pretrain a small video encoder (AV-HuBERT) on the phone of each frame.
 
-AV-HuBERT learns clusters of frames; where phone times are known, as in the mini corpus, phones
-teach a small one to read lips in minutes on a CPU. Stage 2 of the mini recipe. The encoder is
-frozen afterwards; its last layer, normalised, is what the LLM gets.
-
-Writes OUT_DIR/{config.json,model.safetensors}; logs the share of frames whose phone is right, on
-the validation set, whose speakers the training must not have.
+AV-HuBERT learns from clusters of frames. Where the times of the phones are known, as in the mini
+corpus, phones teach a small one to read lips in minutes on a CPU. The encoder is frozen afterwards;
+the LLM gets its last layer, normalised.
 
 Shape key
     B  batch    T  frames, 25 a second    H W  height, width    P  phones
@@ -119,10 +116,8 @@ def train(
         clips = read_clips(valid_set)
         share = accuracy(encoder.eval(), classifier, clips)
         log.info(
-            "%.1f %% of the phones of %d frames of unseen speakers are right (%s)",
-            100 * share,
-            sum(len(clip.phones) for clip in clips),
-            valid_set.data_dir,
+            f"{100 * share:.1f} % of the phones of {sum(len(clip.phones) for clip in clips)} frames"
+            f" of unseen speakers are right ({valid_set.data_dir})"
         )
         encoder.save(out_dir)
     if meeting:
@@ -158,8 +153,7 @@ def read_clips(video_set: VideoSet) -> list[Clip]:
         )
     mouths = datadir.read_table(video_set.mouths_dir / "mouths.scp")
     if missing := phones.keys() - mouths.keys():
-        data_dir = video_set.data_dir
-        log.info("%d of %d clips of %s have no crop", len(missing), len(phones), data_dir)
+        log.info(f"{len(missing)} of {len(phones)} clips of {video_set.data_dir} have no crop")
     utterances = sorted(phones.keys() & mouths.keys())
     clips = []
     for utterance in tqdm(utterances, desc=f"read {video_set.mouths_dir}", disable=None):
@@ -190,7 +184,7 @@ def frame_phones(path: Path, num_frames: int) -> np.ndarray:
 
 
 def batches(clips: list[Clip], batch_frames: int, rng: np.random.Generator) -> Iterator[list[Clip]]:
-    """Endless batches of clips of like length, about `batch_frames` frames each, by `rng`."""
+    """Endless random batches of clips of similar length, about `batch_frames` frames each."""
     lengths = np.array([len(clip.phones) for clip in clips])
     while True:
         order = np.argsort(lengths + rng.uniform(0, 4, len(lengths)), kind="stable")
@@ -209,7 +203,8 @@ def batches(clips: list[Clip], batch_frames: int, rng: np.random.Generator) -> I
 def collate(clips: list[Clip], rng: np.random.Generator | None) -> tuple[Tensor, list[int], Tensor]:
     """Clips -> video (B, 1, T, 88, 88), lengths, phones (B, T) with -1 in the padding.
 
-    With `rng`, each clip is cropped elsewhere, mirrored and lit differently; without, its centre.
+    With `rng`, each clip is cropped at a random place, mirrored or not, and made brighter or
+    darker. Without, its centre is cropped.
     """
     T = max(len(clip.phones) for clip in clips)
     video_B1THW = torch.zeros(len(clips), 1, T, CROP, CROP)
@@ -255,8 +250,12 @@ def fit(
         video_B1THW, lengths, phones_BT = collate(next(groups), rng)
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
             logits_BTP = classifier(encoder(video_B1THW, lengths))
-        loss = F.cross_entropy(logits_BTP.float().flatten(0, 1), phones_BT.flatten(),
-                               ignore_index=-1, label_smoothing=0.05)  # fmt: skip
+        loss = F.cross_entropy(
+            logits_BTP.float().flatten(0, 1),
+            phones_BT.flatten(),
+            ignore_index=-1,
+            label_smoothing=0.05,
+        )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         average([p.grad for p in parameters], num_jobs)
@@ -265,7 +264,7 @@ def fit(
         loss_mean += (loss.item() - loss_mean) / min(step + 1, 50)
         bar.set_postfix(loss=f"{loss_mean:.3f}", refresh=False)
         if rank == 0 and step % 200 == 199:
-            log.info("step %d loss %.3f, %.0f s", step + 1, loss_mean, time.monotonic() - start)
+            log.info(f"step {step + 1} loss {loss_mean:.3f}, {time.monotonic() - start:.0f} s")
     average([x for x in encoder.buffers() if x.is_floating_point()], num_jobs)
 
 
