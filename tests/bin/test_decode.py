@@ -76,11 +76,38 @@ def test_jobs_share_the_work_and_leave_nothing_for_another(recipe, monkeypatch):
 def test_a_model_without_video_has_none_taken_away(recipe, monkeypatch):
     monkeypatch.chdir(recipe)
     argv = ["exp/fresh", "model.task=asr", "--sets", "valid", "--video", "zeroed"]
-    with pytest.raises(ValueError, match="--video zeroed is for models that see: exp/fresh has"):
+    with pytest.raises(ValueError, match="--video zeroed is for models with video: exp/fresh has"):
         decode.main(argv)
 
 
-def test_a_job_that_fails_is_told(recipe, monkeypatch, capfd):
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--sets", "valid", "tst"], "dump/feats has no set tst; it has train, valid"),
+        (["--sets", "valid", "--model", "bestt"], "exp/fresh has no model bestt; it has best"),
+    ],
+)
+def test_what_does_not_exist_is_named_with_what_does(recipe, monkeypatch, options, message):
+    monkeypatch.chdir(recipe)
+    with pytest.raises(FileNotFoundError, match=message):
+        decode.main(["exp/fresh", *options])
+
+
+def test_without_its_own_video_a_set_gets_a_name_of_its_own(recipe, monkeypatch):
+    monkeypatch.chdir(recipe)
+    found = {}
+    for video in ("zeroed", "other"):
+        options = ["--video", video, "--scales", "a4_v2"]
+        found |= run(recipe, "exp/checks", *options)
+    sets = {Path(path).parent.name for path in found}
+    assert sets == {f"{s}_{v}_video" for s in SETS for v in ("zeroed", "other")}
+    record = json.loads(
+        (recipe / "exp/checks/decode_a4_v2/valid_other_video/decode.json").read_text()
+    )
+    assert record["video"] == "other" and record["data"] == "data/valid"
+
+
+def test_a_job_that_fails_is_reported(recipe, monkeypatch, capfd):
     monkeypatch.chdir(recipe)
     (recipe / "exp/broken").mkdir()
     base = json.loads((recipe / "exp/fresh/best/base.json").read_text())
