@@ -209,8 +209,8 @@ def missing_jobs(
             "video": video,
             "search": config.as_dict(search),
         }
-        seen = set_name if video == "own" else str(SetName.parse(set_name).with_video(video))
-        out_dir = exp_dir / f"decode_{scale}" / seen
+        out_name = set_name if video == "own" else str(SetName.parse(set_name).with_video(video))
+        out_dir = exp_dir / f"decode_{scale}" / out_name
         if files.up_to_date(out_dir, inputs) and (out_dir / "text").exists():
             log.info(f"{out_dir} is up to date")
         else:

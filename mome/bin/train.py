@@ -75,9 +75,9 @@ def run_training(cfg: Config, args: argparse.Namespace, device: Any, resuming: b
     """Open the data, build the model, warm it up, start the engine and the sampler, then train."""
     torch.manual_seed(cfg.train.seed)
     engine_settings = experiment.engine_config(cfg)
-    encoding = {"streams": STREAMS[cfg.model.task], "config": cfg.encoders, "device": device}
-    source = open_source(args.train_set, args.train_mouths, **encoding, augmented=True)
-    valid_source = open_source(args.valid_set, args.valid_mouths, **encoding, ready=source.encoders)
+    encoding = (STREAMS[cfg.model.task], cfg.encoders, device)
+    source = open_source(args.train_set, args.train_mouths, *encoding, augmented=True)
+    valid_source = open_source(args.valid_set, args.valid_mouths, *encoding, ready=source.encoders)
     with distributed.sharded_loading(engine_settings):
         llm, tokenizer = load_llm(cfg.model, device)
     log.info(experiment.parameter_summary(llm))

@@ -1,4 +1,4 @@
-"""The books of a training run: its step, what it measures, and what it keeps on disk."""
+"""Bookkeeping of a training run: its step, what it measures, and what it keeps on disk."""
 
 import json
 import logging
@@ -108,18 +108,18 @@ class Trainer:
             self._write_weights(self.exp_dir / "best")
 
     def _validation_stats(self) -> list[tuple[dict[str, float], float]]:
-        """Values and weight of each validation batch that is this device's to count."""
+        """Values and weight of each validation batch that this device counts."""
         lengths = [self.valid.length(i) for i in range(len(self.valid))]
         batch_stats = []
         for k, indices in enumerate(plan(lengths, self.cfg.train.max_frames, rng=None)):
-            is_ours = k % self.world == self.rank
+            is_mine = k % self.world == self.rank
             # Under ZeRO 3 every device takes part in every batch.
-            if not is_ours and self.engine.zero_optimization_stage() != 3:
+            if not is_mine and self.engine.zero_optimization_stage() != 3:
                 continue
             batch = self.valid.collate([Pick(i) for i in indices])
             with torch.no_grad():
                 _, stats, weight = self.engine(**to_device(batch, self.engine.device))
-            if is_ours:
+            if is_mine:
                 values = {name: value.item() for name, value in stats.items()}
                 batch_stats.append((values, weight.item()))
         return batch_stats

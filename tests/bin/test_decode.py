@@ -10,6 +10,8 @@ from conftest import baby_recipe
 
 from mome import checkpoint, config
 from mome.bin import decode
+from mome.data.features import load_encoders
+from mome.decoding import load_model
 from mome.model import MoMEModel, load_llm
 
 SETS = ["train", "valid"]
@@ -105,6 +107,27 @@ def test_without_its_own_video_a_set_gets_a_name_of_its_own(recipe, monkeypatch)
         (recipe / "exp/checks/decode_a4_v2/valid_other_video/decode.json").read_text()
     )
     assert record["video"] == "other" and record["data"] == "data/valid"
+
+
+def test_a_model_with_a_trained_video_encoder_is_loaded_with_its_lora(
+    recipe, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(recipe)
+    settings = ["encoders.video=baby/baby-avhubert", "encoders.video_lora_rank=2"]
+    cfg = config.load("train.yaml", [*settings, "encoders.features=online", "model.task=vsr"])
+    encoder = load_encoders(["video"], cfg.encoders, "cpu")["video"]
+    llm, tokenizer = load_llm(cfg.model, "cpu")
+    model = MoMEModel(cfg.model, llm, tokenizer, {"video": encoder.dim})
+    model.add_video_encoder(encoder)
+    with torch.no_grad():
+        for parameter in model.video_lora.parameters():
+            parameter.copy_(torch.randn_like(parameter))
+    base = {"llm_fingerprint": checkpoint.fingerprint(llm), "frame_dims": {"video": encoder.dim}}
+    checkpoint.save(tmp_path / "best", model.trained(), cfg, base)
+    loaded, _, _ = load_model(tmp_path / "best", cfg, "cpu")
+    mouths = [torch.randint(0, 255, (6, 96, 96), dtype=torch.uint8).numpy()]
+    found, expected = (m.encode_mouths({"mouths": mouths})["video"] for m in (loaded, model))
+    torch.testing.assert_close(found, expected, atol=2e-2, rtol=2e-2)  # LoRA in bfloat16
 
 
 def test_a_job_that_fails_is_reported(recipe, monkeypatch, capfd):

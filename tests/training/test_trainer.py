@@ -1,4 +1,4 @@
-"""The books of a run, with a real model and a stand-in for DeepSpeed's engine."""
+"""Bookkeeping of a run, with a real model and a stand-in for DeepSpeed's engine."""
 
 import os
 import signal
