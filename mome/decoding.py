@@ -1,9 +1,8 @@
 """Text from a trained model at a scale chosen by the caller: a batch, a set, sets at scales.
 
-Hugging Face's `generate` searches, greedily or with beams. Two things are ours: the prompt is
-computed once per utterance and repeated over beams, and the limit on new tokens comes from each
-clip's length, so that an utterance's text does not depend on its neighbours in the batch. Nothing
-is sampled.
+Hugging Face's `generate` searches, greedily or with beams; nothing is sampled. Two things are ours:
+the prompt is computed once per utterance and repeated over beams, and the limit on new tokens comes
+from each clip's length, so an utterance's text does not depend on its neighbours in the batch.
 """
 
 import json
@@ -30,9 +29,6 @@ from mome.prompt import pad_left
 
 SECONDS = {"audio": 1 / AUDIO_FPS, "video": 1 / VIDEO_FPS}  # of a frame
 log = logging.getLogger(__name__)
-
-
-# ---- a batch ------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -117,9 +113,6 @@ def limit(seconds: float, search: DecodeConfig) -> int:
     return math.ceil(seconds * search.tokens_per_second) + search.extra_tokens
 
 
-# ---- sets ---------------------------------------------------------------------------------------
-
-
 def find_model(exp_dir: Path, name: str) -> Path:
     """The model folder `name` of an experiment: best, average or checkpoints/step_<n>.
 
@@ -157,22 +150,16 @@ def choose_scales(cfg: Config, names: list[str] | None) -> list[Scale]:
     """The scales of these names, those trained by default; a warning for one not trained."""
     trained = scales_of(cfg.model.task, cfg.model.audio_rates, cfg.model.video_rates)
     scales = [Scale.parse(name) for name in names] if names else trained
+    names_trained = ", ".join(map(str, trained))
     for scale in scales:
         if scale not in trained:
-            log.warning(
-                f"scale {scale} was not trained; these were: {', '.join(map(str, trained))}"
-            )
+            log.warning(f"scale {scale} was not trained; these were: {names_trained}")
     return scales
 
 
 @dataclass(frozen=True)
 class DecodeJob:
-    """A test set to decode at a scale.
-
-    Attributes:
-        set_name: as its folder of features or data is called.
-        out_dir: gets text, decode.json and a stamp with the `inputs`.
-    """
+    """A test set to decode at a scale; `out_dir` gets the results and a stamp with `inputs`."""
 
     set_name: str
     scale: Scale

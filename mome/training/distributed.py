@@ -92,8 +92,7 @@ def total(number: float, device: torch.device) -> float:
 def mean_over_devices(batch_stats: list[tuple[dict[str, float], float]]) -> dict[str, float]:
     """Weighted means over the batches of all devices; a batch may lack some of the values.
 
-    Args:
-        batch_stats: of each batch of this device: its values by name, and its weight.
+    `batch_stats` holds the values by name and the weight of each batch of this device.
     """
     gathered_stats: list = [batch_stats]
     if dist.get_world_size() > 1:
