@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import DynamicCache, LlamaConfig, LlamaModel
 
+from mome.adapters import Plain
 from mome.experts import MoME
 from mome.inject import adapters, inject
 from mome.lora import LoRA
-from mome.plain import Plain
 
 
 class Loop(MoME):
