@@ -7,6 +7,10 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
+
+# Packages whose own requirements contradict ours, so that pip does not install them with mome.
+INSTALLED_APART = {"espnet2": "espnet==202511", "mediapipe": "mediapipe==0.10.21"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -120,6 +124,25 @@ def run(main: Callable[[], None]) -> None:
         main()
     except (ValueError, OSError) as error:
         sys.exit(f"mome.bin.{verb}: error: {error}")
+
+
+def report_missing_package(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Print one line instead of a traceback when a package of INSTALLED_APART is missing."""
+    module = (error.name or "").split(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if module not in INSTALLED_APART:
+        sys.__excepthook__(kind, error, traceback)
+        return
+    package = INSTALLED_APART[module]
+    print(
+        f"mome.bin.{Path(sys.argv[0]).stem}: error: {package.partition('==')[0]} is missing: run "
+        f"tools/install.sh, or: pip install --no-deps {package}",
+        file=sys.stderr,
+    )
+
+
+sys.excepthook = report_missing_package  # commands import such packages before `run` is called
 
 
 def start_logging() -> None:
