@@ -2,9 +2,12 @@
 
 import contextlib
 import fcntl
+import glob
 import json
 import logging
 import math
+import re
+import shutil
 import time
 from pathlib import Path
 
@@ -36,33 +39,69 @@ def exclusive_lock(exp_dir: Path):
         yield
 
 
-def open_experiment(exp_dir: Path, about: dict, resume: bool) -> bool:
-    """Make the folder ready; False when this very training is finished.
+def open_experiment(exp_dir: Path, inputs: dict, resume: bool) -> bool:
+    """Make the folder ready; False when the run with these `inputs` is finished.
 
-    A training of other settings or data is moved aside, never mixed or deleted; more steps than
-    before continue it.
+    A run with other settings or data is kept as exp/<tag>.<what differs>.<time>, and is exp/<tag>
+    again when its settings are. A run with more steps continues the earlier one; a copy of that one
+    is kept when it was finished.
     """
-    if resume and files.up_to_date(exp_dir, about) and (exp_dir / "best").exists():
+    differ = differences(exp_dir, inputs)
+    kept = [path for path in kept_runs(exp_dir) if differences(path, inputs) == {}]
+    if resume and differ != {} and kept:
+        if exp_dir.exists():
+            exp_dir.rename(kept_name(exp_dir, differ or {}))
+        kept[-1].rename(exp_dir)
+        log.info(f"{kept[-1]} was trained with these settings before: it is {exp_dir} again")
+        differ = {}
+    if resume and files.up_to_date(exp_dir, inputs) and (exp_dir / "best").exists():
         log.info(f"{exp_dir} is trained with these settings already: nothing to do")
         return False
-    path = exp_dir / "run.json"
-    if path.exists():
-        # A setting that came with a later version had its default before.
-        old = {new_name(key): value for key, value in json.loads(path.read_text()).items()}
-        before = flatten(as_dict(Config())) | old
-        differ = sorted(k for k in about if about[k] != before.get(k))
-        longer = differ == ["train.num_steps"] and about[differ[0]] > before[differ[0]]
-        if not resume or (differ and not longer):
-            aside = exp_dir.with_name(f"{exp_dir.name}.{time.strftime('%Y%m%d-%H%M%S')}")
-            exp_dir.rename(aside)
-            why = f"differs in {', '.join(differ)}" if differ else "no --resume was given"
-            log.info(f"the training in {exp_dir} was moved to {aside}: {why}")
-    exp_dir.mkdir(parents=True, exist_ok=True)
+    steps = (differ or {}).get("train.num_steps", math.inf)
+    longer = resume and differ == {"train.num_steps": steps} and steps < inputs["train.num_steps"]
+    if differ is not None and (differ or not resume) and not longer:
+        path, reason = kept_name(exp_dir, differ), ", ".join(differ)
+        exp_dir.rename(path)
+        reason = f"it differs in {reason}" if reason else "no --resume was given"
+        log.info(f"the earlier run in {exp_dir} is kept as {path}: {reason}")
+    elif differ and (exp_dir / files.STAMP).exists():
+        path = kept_name(exp_dir, differ)
+        shutil.copytree(exp_dir, path.with_suffix(".tmp"), dirs_exist_ok=True).rename(path)
+        log.info(f"a copy of the run in {exp_dir}, which is now continued, is kept as {path}")
     files.clear_stamp(exp_dir)
-    beside = path.with_suffix(".tmp")
-    beside.write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
-    beside.replace(path)
+    files.write_json(exp_dir / "run.json", inputs)
     return True
+
+
+def differences(exp_dir: Path, inputs: dict) -> dict | None:
+    """The inputs that the run in a folder has otherwise, with its values; None without a run."""
+    path = exp_dir / "run.json"
+    if not path.exists():
+        return None
+    saved = {new_name(key): value for key, value in json.loads(path.read_text()).items()}
+    # Settings that an older version of the program did not have count as their defaults.
+    before = flatten(as_dict(Config())) | saved
+    return {k: before.get(k) for k in sorted(inputs) if inputs[k] != before.get(k)}
+
+
+def kept_runs(exp_dir: Path) -> list[Path]:
+    """The folders that `kept_name` named, the newest last."""
+    found = exp_dir.parent.glob(f"{glob.escape(exp_dir.name)}.*")
+    names = [p for p in found if re.search(r"\.\d{8}-\d{6}$", p.name)]
+    return sorted(names, key=lambda path: path.name[-15:])
+
+
+def kept_name(exp_dir: Path, differ: dict) -> Path:
+    """Where a run is kept: its tag, its values of what differs, and when it was started."""
+    parts = []
+    for key, value in differ.items():
+        text = re.sub(r"[^\w.+-]+", "-", str(value)).strip("-")
+        parts.append(f"{key.split('.')[-1]}={text}" if "." in key else key)  # a digest says nothing
+    what = ",".join(parts)[:80]
+    run = exp_dir / "run.json"
+    started = time.localtime((run if run.exists() else exp_dir).stat().st_mtime)
+    name = f"{exp_dir.name}.{what}." if what else f"{exp_dir.name}."
+    return exp_dir.with_name(name + time.strftime("%Y%m%d-%H%M%S", started))
 
 
 def provenance(cfg: Config, **dirs: Path) -> dict:
