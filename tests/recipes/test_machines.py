@@ -143,8 +143,8 @@ def test_when_its_time_is_up_a_job_of_slurm_saves_and_comes_again(work, one_proc
 def test_a_job_that_is_cancelled_saves_and_does_not_come_again(work, bin_dir):
     run = slurm(work, "cancelled", bin_dir, ["127.0.0.1"])
     stop_tasks(work / "exp/cancelled", run, bin_dir, and_the_job=True)
-    assert run.wait(timeout=100) == 2
-    assert "the training failed: see" in (work / "cancelled.out").read_text()
+    assert run.wait(timeout=100) == 128 + signal.SIGTERM
+    assert "training failed: see" in (work / "cancelled.out").read_text()
     log = (work / "dump/logs/train_cancelled.log").read_text()
     assert "stopped by SIGTERM after step" in log and "back to the queue" not in log
 
@@ -162,13 +162,13 @@ def stop_tasks(exp: Path, run: subprocess.Popen, bin_dir: Path, and_the_job: boo
         os.kill(int(pid), signal.SIGTERM)
 
 
-def test_what_cannot_be_started_is_told_before_anything_runs(work, bin_dir):
+def test_what_cannot_be_started_is_reported_before_anything_runs(work, bin_dir):
     (work / "hosts").write_text("localhost slots=1\n")
     both = ["--cmd_backend", "slurm", "--hostfile", str(work / "hosts")]
     for options, path, message in [
         (["--hostfile", "none"], "", "no hostfile none: a file with a line for each machine"),
         (["--cmd_backend", "slurm"], "", "needs sbatch, which is not on this machine"),
-        (["--cmd_backend", "sge"], "", "--cmd_backend is local or slurm, not 'sge'"),
+        (["--cmd_backend", "sge"], "", "--cmd_backend 'sge': give local or slurm"),
         (both, str(bin_dir), "--hostfile and --cmd_backend slurm exclude each other"),
         ([*both[:2], "--ngpu", "auto"], str(bin_dir), "give --ngpu, the GPUs of each"),
         (both[2:], "", "--hostfile needs pdsh and ssh without a password"),

@@ -41,7 +41,6 @@ def run(*options: str, **more) -> subprocess.CompletedProcess:
         (["3"], "'3' is not an option"),
         (["--stage"], "--stage needs a value"),
         (["--stage", "--stop-stage", "5"], "--stage needs a value"),
-        (["--stage", "two"], "--stage and --stop-stage are numbers"),
         (["--train_config", "conf/none.yaml"], "no configuration conf/none.yaml; there are:"),
     ],
 )
@@ -70,14 +69,6 @@ def test_a_dry_run_says_what_would_be_trained_for_each_of_a_list(tmp_path):
     done = run("--tuning", "none.txt", timeout=60)
     assert done.returncode == 2
     assert "no list none.txt; there are:" in done.stderr
-
-
-def test_a_video_check_of_a_set_that_is_not_made_is_told():
-    done = run("--test_snrs", "5", timeout=60)
-    assert done.returncode == 2
-    assert "--video_checks names test_babble_0, but the test sets are: test test_babble_5" in (
-        done.stderr
-    )
 
 
 def test_nano_runs_through_all_stages_and_a_second_run_redoes_nothing(tmp_path):
