@@ -342,7 +342,10 @@ def _wrong_type(key: str, value: Any, cls: Any, where: str | Path) -> str:
 
 def _place(where: str | Path, name: str) -> str:
     """Where a setting was given: "command line", or the file and the line in it."""
-    line, node = "", yaml.compose(where.read_text()) if isinstance(where, Path) else None
+    line, node = (
+        "",
+        yaml.compose(where.read_text(encoding="utf-8")) if isinstance(where, Path) else None,
+    )
     for part in name.split("."):
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
         for key, value in pairs:

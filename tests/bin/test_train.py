@@ -84,6 +84,8 @@ def test_killed_in_the_middle_and_resumed_it_gives_the_same_losses(recipe):
     assert "resumed after step 12" in log
     log = train(recipe, "exp/whole", "--resume", "train.num_steps=4", "train.lr=2e-2")
     assert "is kept as" in log and "train.lr" in log
+    log = train(recipe, "exp/whole", "--resume", "train.num_steps=14")
+    assert "was trained with these settings before" in log and "nothing to do" in log
 
     start = ["train.ctc_warmup.num_steps=0", "train.ctc_warmup.start_from=exp/killed/warmup"]
     train(recipe, "exp/started", *start, "model.adapter=plain", "train.num_steps=1", "train.lr=0")

@@ -95,15 +95,17 @@ def test_nano_runs_through_all_stages_and_a_second_run_redoes_nothing(tmp_path):
     results = (tmp_path / "RESULTS.md").read_text()
     assert "|dataset|Snt|Wrd|Corr|Sub|Del|Ins|Err|S.Err|" in results.replace(" ", "")
     assert "decode_a16_v5/test_babble_-5" in results
+    assert "[INFO]" not in done.stdout + done.stderr  # the launcher's lines are in its log
+    assert "[INFO] [launch.py" in (tmp_path / "dump/logs/launcher_train_nano.log").read_text()
     assert "RESULTS.md" in done.stdout.splitlines()[-1] + done.stdout.splitlines()[-2]
 
     def made() -> dict[Path, int]:
         files = [p for p in tmp_path.rglob("*") if p.is_file()]
-        again = {"RESULTS.md", "stages.tsv"}  # these say when
+        written_each_time = {"RESULTS.md", "stages.tsv", "launcher_train_nano.log"}
         return {
             p: p.stat().st_mtime_ns
             for p in files
-            if p.name not in again and not {"report", "figures"} & {*p.parts}
+            if p.name not in written_each_time and not {"report", "figures"} & {*p.parts}
         }
 
     before = made()

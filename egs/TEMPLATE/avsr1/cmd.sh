@@ -108,8 +108,8 @@ run_training() { # options of mome.bin.train, which is started once for each GPU
 }
 
 # Start DeepSpeed's launcher with the options in the array `launcher`. It writes to standard output,
-# which goes to a log file; training writes to standard error. An error that all processes of a training
-# run meet is written to a file by each, and shown once.
+# which goes to a log file; training writes to standard error. Each process of a training run writes its
+# error to a file, and equal errors are shown once.
 launch() { # options of mome.bin.train
   local status=0 before launcher_log=dump/logs/launcher_$tag.log
   local -x MOME_ERROR_FILE=$PWD/dump/logs/.errors_$tag

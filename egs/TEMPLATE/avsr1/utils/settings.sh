@@ -6,11 +6,11 @@ stage=0             # first stage to run, 0 to 5
 stop_stage=5        # last stage to run, 0 to 5
 train_config=       # conf/train_*.yaml: the model, its training, its decoding
 train_args=         # changes to it, such as "train.lr=5e-4 train.seed=1"; quotes as in a shell
-tuning=             # list of experiments, conf/tuning/*.txt: stages 3 to 5 run for each line
+tuning=             # list of experiments, conf/tuning/*.txt: stages 3 to 5 are run for each line
 dry_run=false       # print the settings of the model and its parameters, and do nothing
 tag=                # name of the experiment; default: the stem of train_config
 work_dir=.          # folder for data/, dump/, exp/ and downloads/
-nj=auto             # parallel jobs in stages 0 to 2; auto: as many as cores (16 with slurm), 2 a GPU
+nj=auto             # parallel jobs in stages 0 to 2; auto: one a core (slurm: 16; stage 2: two a GPU)
 max_skipped=0.01    # share of the clips of a set that may be left out
 max_skipped_test=0  # the same for test sets
 cmd_backend=local   # where jobs, training and decoding run: local, or slurm with conf/slurm*.conf
