@@ -226,7 +226,11 @@ class Config:
             )
 
 
-def load(path: str | Path, overrides: list[str] | None = None, cls: type[T] = Config) -> T:
+def load(
+    path: str | Path,
+    overrides: list[str] | None = None,
+    cls: type[T] = Config,  # type: ignore[assignment]  # a type variable has no default
+) -> T:
     """Read a YAML file, then apply "section.key=value" overrides.
 
     Raises FileNotFoundError, or ValueError (one line: file or command line, setting, value, what is
@@ -242,7 +246,7 @@ def load(path: str | Path, overrides: list[str] | None = None, cls: type[T] = Co
     changes = OmegaConf.create()
     for override in overrides or []:
         _parse(f"command line: {override}", changes.merge_with_dotlist, [override])
-    merged = _writable(OmegaConf.structured(cls))
+    merged: Any = _writable(OmegaConf.structured(cls))
     for where, part in (path, _parse(str(path), OmegaConf.load, path)), ("command line", changes):
         part = _with_new_names(part, str(where))
         values = OmegaConf.to_container(part) or {}
@@ -252,9 +256,10 @@ def load(path: str | Path, overrides: list[str] | None = None, cls: type[T] = Co
         except OmegaConfBaseException as error:
             raise ValueError(_wrong_type(str(error.full_key), values, cls, where)) from error
     try:
-        return OmegaConf.to_object(merged)
+        result: Any = OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
         raise ValueError(f"{path}: {error.full_key}: {str(error).splitlines()[0]}") from error
+    return result
 
 
 def save(config: Any, path: str | Path) -> None:
@@ -308,13 +313,13 @@ def _parse(where: str, parse: Callable, *args: Any) -> Any:
         return parse(*args)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        problem = getattr(error, "problem", None) or getattr(error, "reason", "unreadable")
+        problem = str(getattr(error, "problem", None) or getattr(error, "reason", "unreadable"))
         where += f", line {mark.line + 1}" if mark and mark.name != "<unicode string>" else ""
         tab = " (indent with spaces, not tabs)" if "\\t" in problem else ""
         raise ValueError(f"{where}: this is not YAML: {problem}{tab}") from None
 
 
-def _check_keys(values: Any, cls: type, where: str | Path, prefix: str = "") -> None:
+def _check_keys(values: Any, cls: Any, where: str | Path, prefix: str = "") -> None:
     """Raise ValueError for a key that `cls` does not have, suggesting the near one."""
     if not isinstance(values, dict):
         name = prefix.rstrip(".")
@@ -342,10 +347,8 @@ def _wrong_type(key: str, value: Any, cls: Any, where: str | Path) -> str:
 
 def _place(where: str | Path, name: str) -> str:
     """Where a setting was given: "command line", or the file and the line in it."""
-    line, node = (
-        "",
-        yaml.compose(where.read_text(encoding="utf-8")) if isinstance(where, Path) else None,
-    )
+    line = ""
+    node = yaml.compose(where.read_text(encoding="utf-8")) if isinstance(where, Path) else None
     for part in name.split("."):
         pairs = node.value if isinstance(node, yaml.MappingNode) else []
         for key, value in pairs:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NoReturn
 
 
 class Parser(argparse.ArgumentParser):
@@ -27,11 +28,11 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
         )
 
-    def error(self, message: str):
+    def error(self, message: str) -> NoReturn:
         """End the command with one line on stderr."""
         self.exit(2, f"{command_name()}: error: {message} ({self.prog} --help shows all options)\n")
 
-    def parse_known_args(self, args: list[str] | None = None, namespace=None):
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """As in argparse, but an unknown option is an error that suggests the nearest one."""
         given = [_underscored(a) for a in (sys.argv[1:] if args is None else args)]
         found, unknown = super().parse_known_args(given, namespace)
