@@ -3,31 +3,41 @@
 import argparse
 import difflib
 import logging
+import os
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
+from typing import Any, NoReturn
 
 # Packages whose own requirements contradict ours, so that pip does not install them with mome.
 INSTALLED_APART = {"espnet2": "espnet==202511", "mediapipe": "mediapipe==0.10.21"}
 
 
 class Parser(argparse.ArgumentParser):
-    """The options of a command; `--help` prints the docstring of its file, too.
+    """The options of a command; `--help` also prints the docstring of its file.
 
-    `--num-jobs` is `--num_jobs`. An unknown option is an error that suggests the near one.
+    `--num-jobs` means `--num_jobs`. An error is one line, with exit status 2; for an unknown option
+    it suggests the nearest one.
     """
 
     def __init__(self, doc: str):
+        script = Path(sys.argv[0])
+        module = script.parent == Path(__file__).parent  # python -m mome.bin.VERB
         super().__init__(
+            prog=f"python -m mome.bin.{script.stem}" if module else script.name,
             description=doc.split("\n\nShape key")[0],
             formatter_class=_Help,
             allow_abbrev=False,
         )
 
-    def parse_known_args(self, args: list[str] | None = None, namespace=None):
-        """As argparse's; errors suggest."""
+    def error(self, message: str) -> NoReturn:
+        """End the command with one line on stderr."""
+        self.exit(2, f"{command_name()}: error: {message} ({self.prog} --help shows all options)\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As in argparse, but an unknown option is an error that suggests the nearest one."""
         given = [_underscored(a) for a in (sys.argv[1:] if args is None else args)]
         found, unknown = super().parse_known_args(given, namespace)
         for option in unknown:
@@ -88,9 +98,10 @@ def job_of(text: str) -> tuple[int, int]:
 
 
 def start_jobs(verb: str, argv: list[str] | None, total: int, what: str) -> None:
-    """Run a command `total` times at once, with `--job 1/total` to `--job total/total`.
+    """Run a command in `total` processes at once, with `--job 1/total` to `--job total/total`.
 
-    `argv` is as `main` got it. ValueError, which names `what` it was for, when one fails.
+    `argv` is the argument of the command's `main`. Raises ValueError, which names `what` the jobs
+    were for, when one fails.
     """
     command = [sys.executable, "-m", f"mome.bin.{verb}", *(sys.argv[1:] if argv is None else argv)]
     jobs = [subprocess.Popen([*command, "--job", f"{i + 1}/{total}"]) for i in range(total)]
@@ -113,17 +124,28 @@ def device_of(job: tuple[int, int] | None) -> str:
 
 
 def run(main: Callable[[], None]) -> None:
-    """Run a command: log lines in ESPnet's form on stderr, an error made for people as one line.
+    """Run a command: log lines in ESPnet's form on stderr, an expected error as one line.
 
-    `ValueError` and `OSError` (a missing file, a full disk) are such errors: exit status 1.
-    Any other exception is a fault of ours and keeps its traceback.
+    `ValueError` and `OSError` (a missing file, a full disk) are expected: exit status 1. Any other
+    exception is a fault of the program and keeps its traceback. All processes of a training run
+    meet the same error: they write it to the file $MOME_ERROR_FILE, and the recipe shows it once.
     """
-    verb = Path(sys.argv[0]).stem
     start_logging()
     try:
         main()
     except (ValueError, OSError) as error:
-        sys.exit(f"mome.bin.{verb}: error: {error}")
+        line = f"{command_name()}: error: {error}"
+        if "MOME_ERROR_FILE" not in os.environ:
+            sys.exit(line)
+        with open(os.environ["MOME_ERROR_FILE"], "a") as file:
+            file.write(f"{line}\n")
+        sys.exit(1)
+
+
+def command_name() -> str:
+    """What error lines begin with: `mome VERB`, however the command was started."""
+    script = Path(sys.argv[0])
+    return f"mome {script.stem}" if script.parent == Path(__file__).parent else script.name
 
 
 def report_missing_package(
@@ -136,7 +158,7 @@ def report_missing_package(
         return
     package = INSTALLED_APART[module]
     print(
-        f"mome.bin.{Path(sys.argv[0]).stem}: error: {package.partition('==')[0]} is missing: run "
+        f"{command_name()}: error: {package.partition('==')[0]} is missing: run "
         f"tools/install.sh, or: pip install --no-deps {package}",
         file=sys.stderr,
     )

@@ -2,8 +2,12 @@
 
 import contextlib
 import fcntl
+import glob
 import json
 import logging
+import math
+import re
+import shutil
 import time
 from collections.abc import Iterator
 from functools import partial
@@ -49,28 +53,77 @@ def exclusive_lock(exp_dir: Path) -> Iterator[None]:
 def open_experiment(exp_dir: Path, inputs: dict, resume: bool) -> bool:
     """Make the folder ready; False when the run with these `inputs` is finished.
 
-    The folder of a run with other settings or data is renamed, never deleted. A run that differs in
-    nothing but a larger number of steps is continued.
+    A run with other settings or data is kept as exp/<tag>.<what differs>.<time>. It becomes
+    exp/<tag> again when its settings return. A run with more steps continues the earlier one; if
+    that one was finished, a copy of it is kept.
     """
+    differ = differences(exp_dir, inputs)
+    if resume and differ != {} and restore(exp_dir, inputs, differ):
+        differ = {}
     if resume and files.up_to_date(exp_dir, inputs) and (exp_dir / "best").exists():
         log.info(f"{exp_dir} is trained with these settings already: nothing to do")
         return False
-    path = exp_dir / "run.json"
-    if path.exists():
-        saved = {new_name(key): value for key, value in json.loads(path.read_text()).items()}
-        # Settings that an older version of the program did not have count as their defaults.
-        before = flatten(as_dict(Config())) | saved
-        differ = sorted(k for k in inputs if inputs[k] != before.get(k))
-        longer = differ == ["train.num_steps"] and inputs[differ[0]] > before[differ[0]]
-        if not resume or (differ and not longer):
-            old_dir = exp_dir.with_name(f"{exp_dir.name}.{time.strftime('%Y%m%d-%H%M%S')}")
-            exp_dir.rename(old_dir)
-            reason = f"it differs in {', '.join(differ)}" if differ else "no --resume was given"
-            log.info(f"the earlier run in {exp_dir} was moved to {old_dir}: {reason}")
-    exp_dir.mkdir(parents=True, exist_ok=True)
+    if differ is not None and not (resume and continues(differ, inputs)):
+        path = kept_name(exp_dir, differ)
+        exp_dir.rename(path)
+        reason = f"it differs in {', '.join(differ)}" if differ else "no --resume was given"
+        log.info(f"the earlier run in {exp_dir} is kept as {path}: {reason}")
+    elif differ and (exp_dir / files.STAMP).exists():
+        path = kept_name(exp_dir, differ)
+        shutil.copytree(exp_dir, path.with_suffix(".tmp"), dirs_exist_ok=True).rename(path)
+        log.info(f"a copy of the run in {exp_dir}, which is now continued, is kept as {path}")
     files.clear_stamp(exp_dir)
-    files.write_json(path, inputs)
+    files.write_json(exp_dir / "run.json", inputs)
     return True
+
+
+def differences(exp_dir: Path, inputs: dict) -> dict | None:
+    """The inputs in which the run in a folder differs, with its values; None if it holds no run."""
+    path = exp_dir / "run.json"
+    if not path.exists():
+        return None
+    saved = {new_name(key): value for key, value in json.loads(path.read_text()).items()}
+    # Settings that an older version of the program did not have count as their defaults.
+    before = flatten(as_dict(Config())) | saved
+    return {k: before.get(k) for k in sorted(inputs) if inputs[k] != before.get(k)}
+
+
+def continues(differ: dict, inputs: dict) -> bool:
+    """Whether a run that differs in these values is the same one, or the same with fewer steps."""
+    steps = differ.get("train.num_steps", math.inf)
+    return not differ or (len(differ) == 1 and steps < inputs["train.num_steps"])
+
+
+def restore(exp_dir: Path, inputs: dict, differ: dict | None) -> bool:
+    """Bring back the newest kept run with these inputs; the run in `exp_dir` is kept instead."""
+    kept = [path for path in kept_runs(exp_dir) if differences(path, inputs) == {}]
+    if not kept:
+        return False
+    if exp_dir.exists():
+        exp_dir.rename(kept_name(exp_dir, differ or {}))
+    kept[-1].rename(exp_dir)
+    log.info(f"{kept[-1]} was trained with these settings before: it is {exp_dir} again")
+    return True
+
+
+def kept_runs(exp_dir: Path) -> list[Path]:
+    """The folders that `kept_name` named, the newest last."""
+    found = exp_dir.parent.glob(f"{glob.escape(exp_dir.name)}.*")
+    names = [p for p in found if re.search(r"\.\d{8}-\d{6}$", p.name)]
+    return sorted(names, key=lambda path: path.name[-15:])
+
+
+def kept_name(exp_dir: Path, differ: dict) -> Path:
+    """Where a run is kept: its tag, its values of what differs, and when it was started."""
+    parts = []
+    for key, value in differ.items():
+        text = re.sub(r"[^\w.+-]+", "-", str(value)).strip("-")
+        parts.append(f"{key.split('.')[-1]}={text}" if "." in key else key)  # a digest says nothing
+    what = ",".join(parts)[:80]
+    run = exp_dir / "run.json"
+    started = time.localtime((run if run.exists() else exp_dir).stat().st_mtime)
+    name = f"{exp_dir.name}.{what}." if what else f"{exp_dir.name}."
+    return exp_dir.with_name(name + time.strftime("%Y%m%d-%H%M%S", started))
 
 
 def provenance(cfg: Config, **dirs: Path) -> dict:

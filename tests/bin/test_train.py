@@ -108,6 +108,10 @@ def test_killed_in_the_middle_and_resumed_it_gives_the_same_losses(recipe):
     log = train(recipe, "exp/whole", "--resume", "train.num_steps=14")
     assert "resumed after step 12" in log
     assert [m["step"] for m in metrics(recipe / "exp/whole") if "loss" in m] == list(range(1, 15))
+    log = train(recipe, "exp/whole", "--resume", "train.num_steps=4", "train.lr=2e-2")
+    assert "is kept as" in log and "train.lr" in log
+    log = train(recipe, "exp/whole", "--resume", "train.num_steps=14")
+    assert "was trained with these settings before" in log and "nothing to do" in log
 
 
 def test_sigterm_saves_and_the_next_run_continues(recipe):
