@@ -11,6 +11,7 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -82,8 +83,8 @@ def read_base(model_dir: str | Path) -> dict:
     return json.loads((Path(model_dir) / "base.json").read_text())
 
 
-def load_into(model: nn.Module, model_dir: str | Path) -> None:
-    """Give a freshly built model the trained weights of a folder.
+def load_into(model: Any, model_dir: str | Path) -> None:
+    """Give a freshly built MoMEModel the trained weights of a folder.
 
     Raises ValueError when the folder belongs to another LLM, or when weights are missing, unknown
     or of another shape. The CTC alignment serves training alone: it may be missing or unknown.
@@ -111,8 +112,8 @@ def load_into(model: nn.Module, model_dir: str | Path) -> None:
             parameter.copy_(weights[name])
 
 
-def copy_parts(model: nn.Module, model_dir: str | Path, prefixes: list[str]) -> None:
-    """Copy weights of a folder into a model: those whose names begin with one of `prefixes`.
+def copy_parts(model: Any, model_dir: str | Path, prefixes: list[str]) -> None:
+    """Copy weights of a folder into a MoMEModel: those whose names begin with one of `prefixes`.
 
     Raises ValueError when the folder lacks one of them or has it in another shape.
     """

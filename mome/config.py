@@ -11,15 +11,13 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, cast
 
 import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mome import files
-
-T = TypeVar("T")
 
 TASKS = ("asr", "vsr", "avsr", "all")
 ADAPTERS = ("mome", "lora", "plain")
@@ -229,11 +227,7 @@ class Config:
             )
 
 
-def load(
-    path: str | Path,
-    overrides: list[str] | None = None,
-    cls: type[T] = Config,  # type: ignore[assignment]  # a type variable has no default
-) -> T:
+def load(path: str | Path, overrides: list[str] | None = None) -> Config:
     """Read a YAML file, then apply "section.key=value" overrides.
 
     Raises FileNotFoundError, or ValueError (one line: file or command line, setting, value, what is
@@ -249,20 +243,19 @@ def load(
     changes = OmegaConf.create()
     for override in overrides or []:
         _parse(f"command line: {override}", changes.merge_with_dotlist, [override])
-    merged: Any = _writable(OmegaConf.structured(cls))
+    merged: Any = _writable(OmegaConf.structured(Config))
     for where, part in (path, _parse(str(path), OmegaConf.load, path)), ("command line", changes):
         part = _with_new_names(part, str(where))
         values = OmegaConf.to_container(part) or {}
-        _check_keys(values, cls, where)
+        _check_keys(values, Config, where)
         try:
             merged = OmegaConf.merge(merged, part)
         except OmegaConfBaseException as error:
-            raise ValueError(_wrong_type(str(error.full_key), values, cls, where)) from error
+            raise ValueError(_wrong_type(str(error.full_key), values, Config, where)) from error
     try:
-        result: Any = OmegaConf.to_object(merged)
+        return cast(Config, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
         raise ValueError(f"{path}: {error.full_key}: {str(error).splitlines()[0]}") from error
-    return result
 
 
 def save(config: Any, path: str | Path) -> None:
@@ -272,7 +265,7 @@ def save(config: Any, path: str | Path) -> None:
 
 def as_dict(config: Any) -> dict:
     """Every field as plain values, sections nested."""
-    return OmegaConf.to_container(OmegaConf.structured(config))
+    return cast(dict, OmegaConf.to_container(OmegaConf.structured(config)))
 
 
 def new_name(key: str) -> str:
@@ -283,11 +276,11 @@ def new_name(key: str) -> str:
     return key
 
 
-def _with_new_names(values: DictConfig, where: str) -> DictConfig:
+def _with_new_names(values: Any, where: str) -> Any:
     """Settings with old names under their new ones, each with a warning. ValueError for both."""
     for old, new in RENAMED.items():
         section, name = old.split(".")
-        inside = values.get(section) if OmegaConf.is_dict(values) else None
+        inside: Any = values.get(section) if OmegaConf.is_dict(values) else None
         if not OmegaConf.is_dict(inside) or name not in inside:
             continue
         if new.split(".")[1] in inside:

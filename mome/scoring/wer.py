@@ -13,7 +13,7 @@ most a third larger.
 
 import unicodedata
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 import jiwer
 
@@ -54,8 +54,10 @@ class Score:
     @classmethod
     def of(cls, aligned: list[Aligned]) -> "Score":
         """The sums over utterances."""
-        parts = zip(*(a.score()._sums() for a in aligned), strict=True)
-        return cls(*map(sum, parts), aligned=aligned) if aligned else cls()
+        if not aligned:
+            return cls()
+        sums = [sum(part) for part in zip(*(a.score()._sums() for a in aligned), strict=True)]
+        return replace(cls(*sums[:6]), aligned=aligned)
 
     @property
     def correct(self) -> int:
@@ -181,6 +183,7 @@ def align(
             r = ref[c.ref_start_idx : c.ref_end_idx]
             h = hyp[c.hyp_start_idx : c.hyp_end_idx]
             length = max(len(r), len(h))  # one of them is empty, or both have this length
-            pairs += zip(r or [None] * length, h or [None] * length, strict=True)
+            missing: list[None] = [None] * length
+            pairs += zip(r or missing, h or missing, strict=True)
         aligned.append(pairs)
     return aligned

@@ -103,7 +103,7 @@ def make_llm(texts: list[str], out_dir: Path) -> None:
             pad_token_id=2,
         )
     )
-    llm.to(torch.bfloat16).save_pretrained(out_dir)
+    llm.bfloat16().save_pretrained(out_dir)
 
 
 def make_whisper(out_dir: Path) -> None:

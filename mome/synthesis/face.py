@@ -111,7 +111,7 @@ class Canvas:
 
     def fill(self, points, colour, soft: float = 0.0, alpha: float = 1.0) -> np.ndarray:
         """Paint a polygon; returns its mask (2 H, 2 W), from 0 to alpha."""
-        mask = np.zeros(self.pixels.shape[:2], np.uint8)
+        mask: np.ndarray = np.zeros(self.pixels.shape[:2], np.uint8)
         corners = np.round((np.asarray(points) * FINER - 0.5) * 8).astype(np.int32)
         cv2.fillPoly(mask, [corners], 255, cv2.LINE_AA, 3)
         mask = mask.astype(np.float32) * (alpha / 255)
@@ -247,7 +247,7 @@ def paint_hair(canvas: Canvas, look: Look, rng: np.random.Generator) -> None:
     outline = [(-x, y) for x, y in side] + [(0, -1.2)] + side[::-1] + fringe
     points = spline([(cx + x * w, cy + y * h) for x, y in outline], closed=True)
     mask = canvas.fill(points, look.hair, soft=0.8)
-    strands = rng.normal(0, 1, mask.shape).astype(np.float32)
+    strands: np.ndarray = rng.normal(0, 1, mask.shape).astype(np.float32)
     strands = cv2.GaussianBlur(strands, (0, 0), sigmaX=0.5 * FINER, sigmaY=4.0 * FINER)
     canvas.pixels += (40 * strands * mask)[..., None]
 
@@ -351,8 +351,8 @@ class Face:
     def matrix(self, head: Head) -> np.ndarray:
         """Affine map (2, 3) from the portrait to the image; the head turns around the chin."""
         centre = (self.look.cx, self.look.cy + self.look.height)
-        matrix = cv2.getRotationMatrix2D(centre, head.angle, head.size)
-        matrix[:, 2] += (head.x, head.y)
+        matrix: np.ndarray = cv2.getRotationMatrix2D(centre, head.angle, head.size)
+        matrix[:, 2] += np.array([head.x, head.y])
         return matrix
 
     def box(self, head: Head) -> np.ndarray:

@@ -89,7 +89,7 @@ class Patch:
 
     def polygon(self, points: np.ndarray, soft: float = 0.0) -> np.ndarray:
         """Mask (H, W) of a polygon, from 0 to 1; its edge is blurred over `soft` units."""
-        mask = np.zeros(self.shape, np.uint8)
+        mask: np.ndarray = np.zeros(self.shape, np.uint8)
         points = (points - (self.left, self.top)) * FINER - 0.5
         points = np.round(points * (1 << SUBPIXEL_BITS)).astype(np.int32)
         cv2.fillPoly(mask, [points], 255, cv2.LINE_AA, SUBPIXEL_BITS)

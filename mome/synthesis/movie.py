@@ -24,7 +24,7 @@ def write(
     with av.open(buffer, "w", format="mp4") as container:
         video = container.add_stream("libx264", rate=video_fps)
         video.height, video.width = images.shape[1:3]
-        video.pix_fmt, video.options = "yuv420p", QUALITY
+        video.pix_fmt, video.options = "yuv420p", dict(QUALITY)
         audio = container.add_stream("aac", rate=sample_rate)
         audio.layout, audio.bit_rate = "mono", AUDIO_BIT_RATE
         for i, pixels in enumerate(images):
