@@ -7,12 +7,13 @@ frames whose phone is right on the validation set, which must have other speaker
 import argparse
 import logging
 from pathlib import Path
+from typing import Any
 
 from mome import files
 from mome.bin import Parser, run, start_logging
 
 FORMAT = 1
-SMALL = {
+SMALL: dict[str, Any] = {
     "dim": 256,
     "ffn_dim": 768,
     "num_layers": 2,

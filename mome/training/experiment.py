@@ -87,7 +87,7 @@ def provenance(cfg: Config, **dirs: Path) -> dict:
 
 def flatten(values: dict, prefix: str = "") -> dict:
     """{"train": {"lr": 1}} -> {"train.lr": 1}."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
         flat |= flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}

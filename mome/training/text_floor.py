@@ -27,7 +27,7 @@ def ngram_loss(train: list[list[int]], valid: list[list[int]], end: int, order: 
             for n in range(order):
                 following[n][tuple(padded[i - n : i])][padded[i]] += 1
 
-    def probability(token: int, context: tuple) -> float:
+    def probability(token: int | None, context: tuple) -> float:
         p = 1 / (len(vocabulary) + 1)
         for n in range(order):
             counts = following[n].get(context[len(context) - n :])

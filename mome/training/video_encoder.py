@@ -178,8 +178,8 @@ def frame_phones(path: Path, num_frames: int) -> np.ndarray:
     classes = {name: i for i, name in enumerate(phone_classes())}
     labels = np.full(num_frames, classes[visemes.SILENCE])
     times = (np.arange(num_frames) + 0.5) / VIDEO_FPS
-    for name, start, end in visemes.segments(phones):
-        labels[(times >= start) & (times < end)] = classes[name]
+    for name, begin, until in visemes.segments(phones):
+        labels[(times >= begin) & (times < until)] = classes[name]
     return labels
 
 
@@ -258,7 +258,7 @@ def fit(
         )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        average([p.grad for p in parameters], num_jobs)
+        average([p.grad for p in parameters if p.grad is not None], num_jobs)
         torch.nn.utils.clip_grad_norm_(parameters, 5.0)
         optimizer.step()
         loss_mean += (loss.item() - loss_mean) / min(step + 1, 50)

@@ -44,9 +44,7 @@ def prepare_projectors(
         checkpoint.copy_parts(model, warmup.start_from, ["projectors.", "prompt.", "alignment."])
 
 
-def warm_up(
-    model: MoMEModel, data: FeatureDataset, cfg: TrainConfig, device: str | torch.device
-) -> None:
+def warm_up(model: MoMEModel, data: FeatureDataset, cfg: TrainConfig, device: torch.device) -> None:
     """Train the projectors of a model that has an `alignment`; progress goes to the log."""
     assert model.alignment is not None
     warmup = cfg.ctc_warmup
