@@ -178,8 +178,8 @@ def frame_phones(path: Path, num_frames: int) -> np.ndarray:
     classes = {name: i for i, name in enumerate(phone_classes())}
     labels = np.full(num_frames, classes[visemes.SILENCE])
     times = (np.arange(num_frames) + 0.5) / VIDEO_FPS
-    for name, begin, stop in visemes.segments(phones):
-        labels[(times >= begin) & (times < stop)] = classes[name]
+    for name, begin, until in visemes.segments(phones):
+        labels[(times >= begin) & (times < until)] = classes[name]
     return labels
 
 

@@ -11,8 +11,6 @@ from mome.data.dataset import FeatureDataset
 from mome.data.features import open_source
 from mome.prompt import text_ids
 
-FRAME_DIMS = {"audio": 6, "video": 5}  # of the features of a baby recipe
-
 
 @pytest.fixture(scope="session")
 def recipe(tmp_path_factory) -> Path:
