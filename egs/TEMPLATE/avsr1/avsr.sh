@@ -64,7 +64,7 @@ fi
 # The value of a key of the train config, train_args included.
 setting() {
   [ -n "${config[$1]+set}" ] || die "the train config has no setting $1"
-  echo "${config[$1]}"
+  printf "%s\n" "${config[$1]}"
 }
 
 # ---- the stages ------------------------------------------------------------------------------------
