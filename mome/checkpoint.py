@@ -83,35 +83,6 @@ def read_base(model_dir: str | Path) -> dict:
     return json.loads((Path(model_dir) / "base.json").read_text())
 
 
-def load_into(model: Any, model_dir: str | Path) -> None:
-    """Give a freshly built MoMEModel the trained weights of a folder.
-
-    Raises ValueError when the folder belongs to another LLM, or when weights are missing, unknown
-    or of another shape. The CTC alignment serves training alone: it may be missing or unknown.
-    """
-    weights = read(model_dir)
-    expected, found = read_base(model_dir).get("llm_fingerprint"), fingerprint(model.llm)
-    if expected != found:
-        raise ValueError(
-            f"{model_dir} was trained on another LLM: {read_base(model_dir).get('llm')} with"
-            f" fingerprint {expected}, but {model.config.llm} has {found}; set model.llm to the"
-            " LLM of the training run"
-        )
-    own = {k: v for k, v in model.trained().items() if not k.startswith("alignment.")}
-    weights = {k: v for k, v in weights.items() if not k.startswith("alignment.")}
-    odd = sorted(own.keys() ^ weights.keys()) or sorted(
-        k for k in own if own[k].shape != weights[k].shape
-    )
-    if odd:
-        raise ValueError(
-            f"{model_dir}/{FILE} does not fit its configuration: {len(odd)} weights are missing,"
-            f" unknown or of another shape, such as {odd[0]}"
-        )
-    with torch.no_grad():
-        for name, parameter in own.items():
-            parameter.copy_(weights[name])
-
-
 def copy_parts(model: Any, model_dir: str | Path, prefixes: list[str]) -> None:
     """Copy weights of a folder into a MoMEModel: those whose names begin with one of `prefixes`.
 

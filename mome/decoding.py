@@ -141,9 +141,40 @@ def load_model(
         encoder = load_video_encoder(cfg.encoders.video, device)
         encoder.add_lora(cfg.encoders.video_lora_rank, cfg.encoders.video_lora_alpha)
         model.add_video_encoder(encoder)
-    checkpoint.load_into(model, model_dir)
+    load_into(model, model_dir)
     model.to(llm.dtype)
     return model.eval(), tokenizer, base
+
+
+def load_into(model: MoMEModel, model_dir: str | Path) -> None:
+    """Give a freshly built model the trained weights of a folder.
+
+    Raises ValueError when the folder belongs to another LLM, or when weights are missing, unknown
+    or of another shape. The CTC alignment serves training alone: it may be missing or unknown.
+    """
+    base, found = checkpoint.read_base(model_dir), checkpoint.fingerprint(model.llm)
+    expected = base.get("llm_fingerprint")
+    if expected != found:
+        raise ValueError(
+            f"{model_dir} was trained on another LLM: {base.get('llm')} with fingerprint"
+            f" {expected}, but {model.config.llm} has {found}; set model.llm to the LLM of the"
+            " training run"
+        )
+    own, weights = (
+        {name: value for name, value in found.items() if not name.startswith("alignment.")}
+        for found in (model.trained(), checkpoint.read(model_dir))
+    )
+    odd = sorted(own.keys() ^ weights.keys()) or sorted(
+        name for name in own if own[name].shape != weights[name].shape
+    )
+    if odd:
+        raise ValueError(
+            f"{model_dir}/{checkpoint.FILE} does not fit its configuration: {len(odd)} weights are"
+            f" missing, unknown or of another shape, such as {odd[0]}"
+        )
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(weights[name])
 
 
 def choose_scales(cfg: Config, names: list[str] | None) -> list[Scale]:

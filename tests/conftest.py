@@ -12,7 +12,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from mome import checkpoint
 from mome.avhubert import AVHuBERT, AVHuBERTConfig
 from mome.config import ModelConfig
-from mome.data import SAMPLE_RATE, VIDEO_FPS, ark, audio, datadir, extraction, video
+from mome.data import SAMPLE_RATE, VIDEO_FPS, ark, audio, crops, datadir, extraction
 from mome.experts import MoME
 from mome.inject import adapters
 from mome.lora import LoRA
@@ -175,7 +175,7 @@ def clips_dir(tmp_path) -> Path:
         mouths[utterance] = str(tmp_path / f"mouths/{utterance}.mouth")
         (tmp_path / "mouths").mkdir(exist_ok=True)
         mouth = np.zeros((n, 96, 96), np.uint8) + rng.integers(0, 255, (n, 1, 1), dtype=np.uint8)
-        video.write_mouth(mouths[utterance], mouth)
+        crops.write(mouths[utterance], mouth)
     data = datadir.DataDir(
         wav=wav,
         video=wav,

@@ -2,7 +2,7 @@ import pytest
 import torch
 from conftest import baby_llm, baby_model, random_batch
 
-from mome import checkpoint
+from mome import checkpoint, decoding
 from mome.config import Config
 
 
@@ -16,7 +16,7 @@ def test_a_model_comes_back_as_it_was(tmp_path):
     save(model, tmp_path / "best")
     other = baby_model(wake=False)
     assert not torch.allclose(other(**batch)[0], model(**batch)[0])
-    checkpoint.load_into(other, tmp_path / "best")
+    decoding.load_into(other, tmp_path / "best")
     assert torch.equal(other(**batch)[0], model(**batch)[0])
 
 
@@ -31,13 +31,13 @@ def test_a_checkpoint_of_another_llm_is_refused(tmp_path):
     model = baby_model()
     save(model, tmp_path / "best", llm_fingerprint="0123")
     with pytest.raises(ValueError, match=r"trained on another LLM: baby .*0123"):
-        checkpoint.load_into(model, tmp_path / "best")
+        decoding.load_into(model, tmp_path / "best")
 
 
 def test_a_checkpoint_of_other_experts_is_refused(tmp_path):
     save(baby_model(), tmp_path / "best")
     with pytest.raises(ValueError, match=r"does not fit its configuration.*adapter"):
-        checkpoint.load_into(baby_model(num_routed=6), tmp_path / "best")
+        decoding.load_into(baby_model(num_routed=6), tmp_path / "best")
 
 
 def test_a_damaged_file_is_reported(tmp_path):

@@ -10,7 +10,8 @@ the jobs have written.
 
 from pathlib import Path
 
-from mome.bin import Parser, add_skip_options, job_of, run, start_logging
+from mome.bin import Parser, run, start_logging
+from mome.bin._jobs import add_skip_options, job_of
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -16,7 +16,8 @@ from functools import partial
 from pathlib import Path
 
 from mome import config
-from mome.bin import Parser, device_of, job_of, run, start_jobs
+from mome.bin import Parser, run
+from mome.bin._jobs import device_of, job_of, start_jobs
 from mome.data.dataset import FeatureDataset
 from mome.data.features import open_source
 from mome.data.set_name import VIDEO, SetName

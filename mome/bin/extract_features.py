@@ -17,7 +17,8 @@ import logging
 import time
 from pathlib import Path
 
-from mome.bin import Parser, add_skip_options, device_of, job_of, run, start_jobs
+from mome.bin import Parser, run
+from mome.bin._jobs import add_skip_options, device_of, job_of, start_jobs
 from mome.data import datadir, extraction, noise
 from mome.data.extraction import Options
 

@@ -15,7 +15,7 @@ def verbs() -> dict[str, str]:
     """Every command, and the first line of its file's docstring."""
     found = {}
     for path in sorted(FOLDER.glob("*.py")):
-        if path.stem not in ("__init__", "main"):
+        if path.stem != "main" and not path.stem.startswith("_"):
             text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
             found[path.stem] = text.split("\n")[0]
     return found

@@ -10,7 +10,7 @@ from espnet2.fileio.read_text import read_2columns_text
 
 from mome.bin import Parser, run
 from mome.compression import Scale
-from mome.data import audio, video
+from mome.data import audio, crops, video
 from mome.scoring import plots
 
 
@@ -47,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
         raise ValueError(f"{args.mouths_dir / 'mouths.scp'} has no utterance {utterance}")
     plots.clip(
         video.read_images(tables["video"][utterance]),
-        video.read_mouth(tables["mouths"][utterance]),
+        crops.read(tables["mouths"][utterance]),
         audio.read(tables["wav"][utterance]),
         scales,
         f"{utterance}: {tables['text'][utterance].lower()}",

@@ -8,7 +8,8 @@ are listed in skipped.txt with the reason; too many of them are an error.
 from pathlib import Path
 
 from mome import corpora
-from mome.bin import Parser, add_skip_options, run, start_logging
+from mome.bin import Parser, run, start_logging
+from mome.bin._jobs import add_skip_options
 
 
 def main(argv: list[str] | None = None) -> None:

@@ -103,19 +103,3 @@ def load(entry: str, utterance: str | None = None) -> np.ndarray:
         f"{ark_path} is truncated or corrupt ({os.path.getsize(ark_path)} bytes): cannot read"
         f" {whose} at byte {offset}; {REMEDY}"
     )
-
-
-def merge(scp_paths: Iterable[str | Path], out_scp: str | Path) -> dict[str, str]:
-    """Join the indices of parallel jobs into one, sorted; the arks stay where they are.
-
-    Raises ValueError for an utterance that is in two of them.
-    """
-    merged: dict[str, str] = {}
-    for scp_path in scp_paths:
-        entries = read_scp(scp_path)
-        twice = sorted(merged.keys() & entries.keys())
-        if twice:
-            raise ValueError(f"{scp_path} has {twice[0]}, which another job has written too")
-        merged.update(entries)
-    write_scp(out_scp, merged)
-    return merged

@@ -24,7 +24,7 @@ import soundfile
 from tqdm import tqdm
 
 from mome import files
-from mome.data import AUDIO_FPS, SAMPLE_RATE, VIDEO_FPS, ark, datadir, noise, video
+from mome.data import AUDIO_FPS, SAMPLE_RATE, VIDEO_FPS, ark, crops, datadir, noise
 from mome.data.set_name import SetName
 
 FORMAT = 1  # of the files; a new number makes all features again
@@ -212,7 +212,7 @@ def read_mouths(mouths: dict[str, str], wav: dict[str, str], unequal: dict[str, 
     The others are noted in `unequal`, with the reason.
     """
     for utterance, path in mouths.items():
-        mouth = video.read_mouth(path)
+        mouth = crops.read(path)
         audio_length = soundfile.info(wav[utterance]).frames / (SAMPLE_RATE // VIDEO_FPS)
         if abs(audio_length - len(mouth)) <= MAX_APART:
             yield utterance, mouth
@@ -352,11 +352,27 @@ def merge_indices(folders: list[Path], feats_dir: Path) -> None:
     for old_path in [*feats_dir.glob("*.scp"), *feats_dir.glob("noisy*.tsv")]:
         old_path.unlink()
     for scp in sorted(folders[0].glob("*.scp")):
-        ark.merge([folder / scp.name for folder in folders], feats_dir / scp.name)
+        merge_scps([folder / scp.name for folder in folders], feats_dir / scp.name)
     for tsv in sorted(folders[0].glob("*.tsv")):
         head = tsv.read_text().splitlines()[0]
         lines = [x for f in folders for x in (f / tsv.name).read_text().splitlines()[1:]]
         write_lines(feats_dir / tsv.name, [head, *datadir.sort(lines)])
+
+
+def merge_scps(scp_paths: Iterable[str | Path], out_scp: str | Path) -> dict[str, str]:
+    """Join the indices of parallel jobs into one, sorted; the arks stay where they are.
+
+    Raises ValueError for an utterance that is in two of them.
+    """
+    merged: dict[str, str] = {}
+    for scp_path in scp_paths:
+        entries = ark.read_scp(scp_path)
+        twice = sorted(merged.keys() & entries.keys())
+        if twice:
+            raise ValueError(f"{scp_path} has {twice[0]}, which another job has written too")
+        merged.update(entries)
+    ark.write_scp(out_scp, merged)
+    return merged
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:

@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from mome import encoders
 from mome.config import EncodersConfig
-from mome.data import AUDIO_FPS, VIDEO_FPS, ark, augment, datadir, video
+from mome.data import AUDIO_FPS, VIDEO_FPS, ark, augment, crops, datadir
 from mome.data.dataset import FrameSource, Pick
 from mome.data.noise import Noise, waveform
 
@@ -183,7 +183,7 @@ class Online:
 
     def mouth(self, utterance: str, pick: Pick) -> np.ndarray:
         """The mouth, (T, H, W) uint8, augmented or not."""
-        mouth = video.read_mouth(self.scps["video"][utterance])
+        mouth = crops.read(self.scps["video"][utterance])
         if not self.augmented:
             return mouth
         rng = np.random.default_rng((*pick.seed, SEEDS["video"]))

@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 
 from mome import files
-from mome.data import ark, clip_jobs, datadir, landmarks, video
+from mome.data import ark, clip_jobs, crops, datadir, landmarks, video
 from mome.data.set_name import SetName
 
 VERSION = 3  # of the crops: raise it when the same media would give others
@@ -138,7 +138,7 @@ def crop_clip(media_path: str, mouth_path: Path, method: str) -> dict[str, int]:
 
         torch.set_num_threads(1)
     mouth, num_found = mouths_of(media_path, method)
-    video.write_mouth(mouth_path, mouth)
+    crops.write(mouth_path, mouth)
     return {"num_frames": len(mouth), "num_found": num_found}
 
 
@@ -192,14 +192,14 @@ def to_crop(points: np.ndarray) -> np.ndarray:
     if not (size > 1).all():
         raise ValueError("the landmarks do not form a face")
     turn = (WEIGHTS * own.conj() * target).sum(axis=1) / size
-    move = (video.SIZE - 1) / 2 * (1 + 1j) - turn * z[:, 3]
+    move = (crops.SIZE - 1) / 2 * (1 + 1j) - turn * z[:, 3]
     rows = [[turn.real, -turn.imag, move.real], [turn.imag, turn.real, move.imag]]
     return np.moveaxis(np.array(rows), -1, 0)
 
 
 def crop_mouth(images: np.ndarray, points: np.ndarray) -> np.ndarray:
     """The mouth in each image, grey, uint8 (T, 96, 96); `points` (T, 4, 2) as from `fill_in`."""
-    crops = []
+    cropped = []
     for image, transform in zip(images, to_crop(points), strict=True):
         grey = _grey(image)
         shrink = int(1 / np.hypot(*transform[:, 0]))
@@ -207,16 +207,16 @@ def crop_mouth(images: np.ndarray, points: np.ndarray) -> np.ndarray:
             size = (grey.shape[1] // shrink, grey.shape[0] // shrink)
             grey = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
             transform = transform @ np.diag([shrink, shrink, 1.0])
-        crops.append(
+        cropped.append(
             cv2.warpAffine(
                 grey,
                 transform,
-                (video.SIZE, video.SIZE),
+                (crops.SIZE, crops.SIZE),
                 flags=cv2.INTER_LINEAR,
                 borderMode=cv2.BORDER_REPLICATE,
             )
         )
-    return np.stack(crops)
+    return np.stack(cropped)
 
 
 def crop_centre(images: np.ndarray) -> np.ndarray:
@@ -227,7 +227,7 @@ def crop_centre(images: np.ndarray) -> np.ndarray:
     y = slice(int(top * height), int(bottom * height))
     boxes = [_grey(image)[y, x] for image in images]
     return np.stack(
-        [cv2.resize(b, (video.SIZE, video.SIZE), interpolation=cv2.INTER_AREA) for b in boxes]
+        [cv2.resize(b, (crops.SIZE, crops.SIZE), interpolation=cv2.INTER_AREA) for b in boxes]
     )
 
 

@@ -60,7 +60,8 @@ def open_experiment(exp_dir: Path, inputs: dict, resume: bool) -> bool:
     differ = differences(exp_dir, inputs)
     if resume and differ != {} and restore(exp_dir, inputs, differ):
         differ = {}
-    if resume and files.up_to_date(exp_dir, inputs) and (exp_dir / "best").exists():
+    finished = (exp_dir / files.STAMP).exists() and (exp_dir / "best").exists()
+    if resume and differ == {} and finished:
         log.info(f"{exp_dir} is trained with these settings already: nothing to do")
         return False
     if differ is not None and not (resume and continues(differ, inputs)):
@@ -68,7 +69,7 @@ def open_experiment(exp_dir: Path, inputs: dict, resume: bool) -> bool:
         exp_dir.rename(path)
         reason = f"it differs in {', '.join(differ)}" if differ else "no --resume was given"
         log.info(f"the earlier run in {exp_dir} is kept as {path}: {reason}")
-    elif differ and (exp_dir / files.STAMP).exists():
+    elif differ and finished:
         path = kept_name(exp_dir, differ)
         shutil.copytree(exp_dir, path.with_suffix(".tmp"), dirs_exist_ok=True).rename(path)
         log.info(f"a copy of the run in {exp_dir}, which is now continued, is kept as {path}")

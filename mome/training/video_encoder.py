@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from tqdm import tqdm, trange
 
 from mome.avhubert import AVHuBERT, AVHuBERTConfig
-from mome.data import VIDEO_FPS, datadir, video
+from mome.data import VIDEO_FPS, crops, datadir
 from mome.encoders import CROP, centre_crop, fast_dtype, normalise
 from mome.synthesis import visemes
 
@@ -157,7 +157,7 @@ def read_clips(video_set: VideoSet) -> list[Clip]:
     utterances = sorted(phones.keys() & mouths.keys())
     clips = []
     for utterance in tqdm(utterances, desc=f"read {video_set.mouths_dir}", disable=None):
-        mouth = video.read_mouth(mouths[utterance])
+        mouth = crops.read(mouths[utterance])
         clips.append(Clip(mouth, frame_phones(Path(phones[utterance]), len(mouth))))
     if not clips:
         raise ValueError(

@@ -4,7 +4,7 @@ import pytest
 import torch
 from conftest import baby_model
 
-from mome import checkpoint, config
+from mome import checkpoint, config, decoding
 from mome.bin import average
 from mome.config import Config
 
@@ -29,7 +29,7 @@ def test_it_is_the_mean_of_the_newest_checkpoints_and_loads(tmp_path):
         expected = torch.stack([weights[step][name] for step in (90, 100, 1000)]).mean(dim=0)
         torch.testing.assert_close(value, expected)
     assert found.keys() == model.trained().keys()
-    checkpoint.load_into(model, tmp_path / "average")
+    decoding.load_into(model, tmp_path / "average")
     assert all(torch.equal(model.trained()[name], value) for name, value in found.items())
 
 

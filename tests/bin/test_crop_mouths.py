@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mome.bin import crop_mouths
-from mome.data import ark, datadir, landmarks, video
+from mome.data import ark, crops, datadir, landmarks
 from mome.data.datadir import DataDir
 from mome.synthesis import movie
 from mome.synthesis.face import Face
@@ -60,7 +60,7 @@ def test_each_clip_has_its_mouths(data):
     scp = ark.read_scp("mouths/mouths.scp")
     assert list(scp) == data.utterances
     for path in scp.values():
-        mouth = video.read_mouth(path)
+        mouth = crops.read(path)
         assert mouth.shape == (10, 96, 96)
         assert np.abs(mouth[8].astype(int) - mouth[1])[36:76, 24:72].mean() > 3  # it opens
     assert not Path("mouths/skipped.txt").exists()
@@ -159,12 +159,12 @@ def test_mouths_by_mtcnn_in_two_processes(data):
     one = crop("--landmarks", "mtcnn")
     assert crop("--landmarks", "mtcnn", "--num_jobs", "2", out_dir="two") == one
     for path in ark.read_scp("mouths/mouths.scp").values():
-        mouth = video.read_mouth(path)
+        mouth = crops.read(path)
         assert np.abs(mouth[8].astype(int) - mouth[1])[36:76, 24:72].mean() > 3  # it opens
 
 
 def test_a_run_that_was_stopped_goes_on(data, monkeypatch, caplog):
-    whole = video.write_mouth
+    whole = crops.write
 
     def full(path, mouth):
         if path.stem == "s1-00000":
@@ -172,7 +172,7 @@ def test_a_run_that_was_stopped_goes_on(data, monkeypatch, caplog):
         whole(path, mouth)
 
     with monkeypatch.context() as patch:
-        patch.setattr(video, "write_mouth", full)
+        patch.setattr(crops, "write", full)
         with pytest.raises(OSError, match="No space left"):
             crop()
     with caplog.at_level(logging.INFO):

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from mome.bin import plot
-from mome.data import audio, video
+from mome.data import audio, crops
 
 
 @pytest.fixture
@@ -13,7 +13,7 @@ def folders(tmp_path):
     rng = np.random.default_rng(0)
     audio.write(tmp_path / "a.wav", rng.normal(0, 0.1, 16000))
     grey = rng.integers(0, 255, (25, 96, 96)).astype(np.uint8)
-    video.write_mouth(tmp_path / "a.mp4", grey)
+    crops.write(tmp_path / "a.mp4", grey)
     for folder, tables in (
         (data, {"text": "HELLO YOU", "wav.scp": "a.wav", "video.scp": "a.mp4"}),
         (mouths, {"mouths.scp": "a.mp4"}),

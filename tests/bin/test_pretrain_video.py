@@ -9,7 +9,7 @@ import torch
 
 from mome.avhubert import AVHuBERT
 from mome.bin.pretrain_video import main
-from mome.data import datadir, video
+from mome.data import crops, datadir
 from mome.data.datadir import DataDir
 
 SIZE = {
@@ -35,7 +35,7 @@ def write_set(folder, name, speakers, seed):
             phones.write_text("\n".join(lines) + "\n")
             light = np.repeat(np.where(turns, 200, 60), 3)[:, None, None]
             noise = rng.integers(0, 20, (24, 96, 96))
-            video.write_mouth(mouths / f"{utterance}.mouth", (light + noise).astype(np.uint8))
+            crops.write(mouths / f"{utterance}.mouth", (light + noise).astype(np.uint8))
             scp.append(f"{utterance} {mouths / f'{utterance}.mouth'}\n")
             row = ("x.wav", "x.mp4", "ma", speaker, 0.96, str(phones))
             for table, value in zip(tables, row, strict=True):

@@ -116,18 +116,6 @@ def test_a_full_disk_leaves_no_half_file(tmp_path, items, monkeypatch, suffix):
         assert left == {"x.ark"}
 
 
-def test_the_indices_of_parallel_jobs_are_joined(tmp_path, items):
-    for job, item in enumerate(items):
-        ark.write_ark(tmp_path / f"x.{job}.scp", [item], compress=False)
-    scps = [tmp_path / f"x.{job}.scp" for job in range(3)]
-    ark.merge(scps, tmp_path / "x.scp")
-    entries = ark.read_scp(tmp_path / "x.scp")
-    assert list(entries) == ["s1-00001", "s1-00002", "s2-00001"]
-    assert all(np.array_equal(ark.load(entries[u]), x) for u, x in items)
-    with pytest.raises(ValueError, match="s2-00001, which another job"):
-        ark.merge([scps[0], scps[0]], tmp_path / "y.scp")
-
-
 def test_a_missing_or_broken_index_says_so(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"x\.scp is missing: run"):
         ark.read_scp(tmp_path / "x.scp")

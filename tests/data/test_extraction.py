@@ -13,7 +13,7 @@ from conftest import CLIPS, extract
 from mome.compression import compress
 from mome.data import AUDIO_FPS, SAMPLE_RATE, VIDEO_FPS, ark, audio, datadir, extraction
 from mome.data.dataset import FeatureDataset, Pick
-from mome.data.extraction import averaged
+from mome.data.extraction import averaged, merge_scps
 from mome.data.features import Archives
 from mome.data.noise import Noise, waveform
 from mome.encoders import load_audio_encoder, width_of
@@ -178,3 +178,17 @@ def test_features_that_a_job_replaces_do_not_count_as_done(clips_dir, encoder_di
     assert not extraction.up_to_date(other)
     extraction.extract(other, (1, 1), "cpu")
     assert not extraction.up_to_date(first) and extraction.up_to_date(other, (1, 1))
+
+
+def test_the_indices_of_parallel_jobs_are_joined(tmp_path):
+    names = ("s2-00001", "s1-00002", "s1-00001")
+    items = [(u, np.full((3, 2), k, np.float32)) for k, u in enumerate(names)]
+    for job, item in enumerate(items):
+        ark.write_ark(tmp_path / f"x.{job}.scp", [item], compress=False)
+    scps = [tmp_path / f"x.{job}.scp" for job in range(3)]
+    merge_scps(scps, tmp_path / "x.scp")
+    entries = ark.read_scp(tmp_path / "x.scp")
+    assert list(entries) == ["s1-00001", "s1-00002", "s2-00001"]
+    assert all(np.array_equal(ark.load(entries[u]), x) for u, x in items)
+    with pytest.raises(ValueError, match="s2-00001, which another job"):
+        merge_scps([scps[0], scps[0]], tmp_path / "y.scp")
