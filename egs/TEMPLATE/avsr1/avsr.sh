@@ -51,9 +51,7 @@ fi
 if [ "$ngpu" = 0 ]; then
   export DS_ACCELERATOR=cpu # otherwise DeepSpeed looks for a GPU
 fi
-skip_options=()
-[ "$max_skipped" = 0.01 ] || skip_options+=(--max_skipped "$max_skipped")
-[ "$max_skipped_test" = 0 ] || skip_options+=(--max_skipped_test "$max_skipped_test")
+skip_options=(--max_skipped "$max_skipped" --max_skipped_test "$max_skipped_test")
 
 if [ "$work_dir" != . ]; then # the recipe's own folders elsewhere
   mkdir -p "$work_dir"
@@ -218,7 +216,7 @@ main() {
   run_stage 5 "scoring and report" score
   if in_stage 5; then
     log "All stages together took $(((SECONDS - recipe_started) / 60)) min"
-    python -m mome.bin.report "$exp" --beside exp --results RESULTS.md
+    python -m mome.bin.report "$exp" --compare_with exp --results RESULTS.md
   fi
 }
 
