@@ -1,3 +1,3 @@
 """MoME: audio-visual speech recognition with a Mixture of Matryoshka Experts."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -8,6 +8,8 @@ Shape key
 """
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -35,7 +37,7 @@ class Plain(nn.Module):
     def forward(self, x_BND: Tensor) -> Tensor:
         return self.up(F.gelu(self.down(x_BND)))
 
-    def input_weights(self) -> list[nn.Parameter]:
+    def input_weights(self) -> list[Tensor]:
         """The weights that multiply the input."""
         return [self.down.weight]
 
@@ -44,7 +46,7 @@ class Plain(nn.Module):
         return sum(p.numel() for p in self.parameters())
 
 
-def attach_adapters(llm: nn.Module, config: ModelConfig, num_scales: int) -> int:
+def attach_adapters(llm: Any, config: ModelConfig, num_scales: int) -> int:
     """Freeze `llm` and give it the adapters that `config` asks for. Returns their number."""
     dim = llm.config.hidden_size
 
@@ -67,15 +69,16 @@ def attach_adapters(llm: nn.Module, config: ModelConfig, num_scales: int) -> int
             num_scales,
         )
 
-    make = {"lora": lora, "plain": plain, "mome": mome}[config.adapter]
-    count = inject(llm, "q_v" if config.adapter == "lora" else config.position, make)
+    make: dict[str, Callable[..., nn.Module]] = {"lora": lora, "plain": plain, "mome": mome}
+    position = "q_v" if config.adapter == "lora" else config.position
+    count = inject(llm, position, make[config.adapter])
     with torch.no_grad():
         for layer in decoder_layers(llm):
             scale_input_weights(layer, config)
     return count
 
 
-def scale_input_weights(layer: nn.Module, config: ModelConfig) -> None:
+def scale_input_weights(layer: Any, config: ModelConfig) -> None:
     """Set how large the first weights of a layer's adapters are (the paper does not say).
 
     The input of an adapter has passed a norm of the LLM, whose weights may be small: 0.05 to 0.4 in

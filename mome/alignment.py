@@ -27,6 +27,9 @@ class Alignment(nn.Module):
         streams: "audio", "video"; each has its own blank.
     """
 
+    table_VD: Tensor
+    label: Tensor
+
     def __init__(self, embedding: Tensor, token_ids: list[int], streams: list[str]):
         super().__init__()
         ids = torch.tensor(sorted(set(token_ids)), device=embedding.device)
@@ -48,9 +51,9 @@ class Alignment(nn.Module):
         lengths = torch.tensor([len(t) for t in tokens_ND])
         x_ND = torch.cat(tokens_ND).float()
         unit_ND = F.normalize(x_ND, dim=1)
-        blank = self.blank[stream]
-        gain = x_ND.shape[1] ** 0.5 / 10
-        blank_N1 = F.linear(unit_ND * gain, blank.weight.float(), blank.bias.float())
+        blank, gain = self.blank[stream], x_ND.shape[1] ** 0.5 / 10
+        weight, bias = (blank.get_parameter(name).float() for name in ("weight", "bias"))
+        blank_N1 = F.linear(unit_ND * gain, weight, bias)
         score = torch.cat([blank_N1, unit_ND @ self.table_VD.T * SHARPNESS], dim=1)
         log_probs = nn.utils.rnn.pad_sequence(score.log_softmax(dim=1).split(lengths.tolist()))
         targets = [self.label[t] for t in text]

@@ -15,6 +15,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -143,7 +144,7 @@ class VideoFrontend(nn.Module):
 
     def __init__(self, config: AVHuBERTConfig):
         super().__init__()
-        self.resnet = nn.Module()
+        self.resnet: Any = nn.Module()  # a name in the public checkpoint
         C = config.frontend_dim
         time, height, width = config.frontend_kernel
         stride = config.frontend_stride
@@ -285,8 +286,9 @@ class Attention(nn.Module):
     def __init__(self, config: AVHuBERTConfig):
         super().__init__()
         self.num_heads = config.num_heads
-        for name in ("q_proj", "k_proj", "v_proj", "out_proj"):
-            setattr(self, name, nn.Linear(config.dim, config.dim))
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (
+            nn.Linear(config.dim, config.dim) for _ in range(4)
+        )
 
     def forward(self, x_BTD: Tensor, attention_mask_B11T: Tensor | None) -> Tensor:
         q, k, v = (

@@ -126,7 +126,7 @@ class Projector(nn.Module):
         self.out = nn.Linear(hidden_dim, out_dim)
         self.norm_out = nn.LayerNorm(out_dim) if norm else nn.Identity()
         if norm:
-            nn.init.constant_(self.norm_out.weight, out_std)
+            nn.init.constant_(self.norm_out.get_parameter("weight"), out_std)
 
     def forward(self, x_BND: Tensor) -> Tensor:
         return self.norm_out(self.out(F.relu(self.hidden(self.norm_in(x_BND)))))

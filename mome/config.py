@@ -8,16 +8,16 @@ them from there.
 import dataclasses
 import difflib
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, cast
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from mome import files
-
-T = TypeVar("T")
 
 TASKS = ("asr", "vsr", "avsr", "all")
 ADAPTERS = ("mome", "lora", "plain")
@@ -28,6 +28,15 @@ RENAMED = {  # settings by their old names, which are still read
     "train.clip": "train.max_grad_norm",
     "train.warmup": "train.ctc_warmup",
     "decode.tokens_more": "decode.extra_tokens",
+}
+KINDS = {  # types of fields in words
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    list[int]: "a list of whole numbers, such as [4, 16]",
+    list[float]: "a list of numbers, such as [0.9, 0.98]",
+    dict[str, float]: "a number for each name, such as {a4_v2: 1.5}",
 }
 log = logging.getLogger(__name__)
 
@@ -218,11 +227,11 @@ class Config:
             )
 
 
-def load(path: str | Path, overrides: list[str] | None = None, cls: type[T] = Config) -> T:
+def load(path: str | Path, overrides: list[str] | None = None) -> Config:
     """Read a YAML file, then apply "section.key=value" overrides.
 
-    Raises FileNotFoundError, or ValueError for an unknown key (with the near one), a value of
-    another type, or one that a field does not allow.
+    Raises FileNotFoundError, or ValueError (one line: file or command line, setting, value, what is
+    allowed) for an unknown key, a value of another type, or one that a field does not allow.
     """
     path = Path(path)
     if not path.is_file():
@@ -231,17 +240,22 @@ def load(path: str | Path, overrides: list[str] | None = None, cls: type[T] = Co
     for override in overrides or []:
         if "=" not in override or override.startswith("-"):
             raise ValueError(f"an override is section.key=value, got {override!r}")
-    schema = _writable(OmegaConf.structured(cls))
-    values = _with_new_names(OmegaConf.load(path), str(path))
-    _check_keys(OmegaConf.to_container(values) or {}, cls, str(path))
-    changes = _with_new_names(OmegaConf.from_dotlist(overrides or []), "command line")
-    _check_keys(OmegaConf.to_container(changes), cls, "command line")
+    changes = OmegaConf.create()
+    for override in overrides or []:
+        _parse(f"command line: {override}", changes.merge_with_dotlist, [override])
+    merged: Any = _writable(OmegaConf.structured(Config))
+    for where, part in (path, _parse(str(path), OmegaConf.load, path)), ("command line", changes):
+        part = _with_new_names(part, str(where))
+        values = OmegaConf.to_container(part) or {}
+        _check_keys(values, Config, where)
+        try:
+            merged = OmegaConf.merge(merged, part)
+        except OmegaConfBaseException as error:
+            raise ValueError(_wrong_type(str(error.full_key), values, Config, where)) from error
     try:
-        return OmegaConf.to_object(OmegaConf.merge(schema, values, changes))
+        return cast(Config, OmegaConf.to_object(merged))
     except OmegaConfBaseException as error:
-        first = str(error.msg if hasattr(error, "msg") else error).splitlines()[0]
-        where = f"{error.full_key}: " if getattr(error, "full_key", None) else ""
-        raise ValueError(f"{path}: {where}{first}") from error
+        raise ValueError(f"{path}: {error.full_key}: {str(error).splitlines()[0]}") from error
 
 
 def save(config: Any, path: str | Path) -> None:
@@ -251,7 +265,7 @@ def save(config: Any, path: str | Path) -> None:
 
 def as_dict(config: Any) -> dict:
     """Every field as plain values, sections nested."""
-    return OmegaConf.to_container(OmegaConf.structured(config))
+    return cast(dict, OmegaConf.to_container(OmegaConf.structured(config)))
 
 
 def new_name(key: str) -> str:
@@ -262,11 +276,11 @@ def new_name(key: str) -> str:
     return key
 
 
-def _with_new_names(values: DictConfig, where: str) -> DictConfig:
+def _with_new_names(values: Any, where: str) -> Any:
     """Settings with old names under their new ones, each with a warning. ValueError for both."""
     for old, new in RENAMED.items():
         section, name = old.split(".")
-        inside = values.get(section) if OmegaConf.is_dict(values) else None
+        inside: Any = values.get(section) if OmegaConf.is_dict(values) else None
         if not OmegaConf.is_dict(inside) or name not in inside:
             continue
         if new.split(".")[1] in inside:
@@ -285,18 +299,54 @@ def _writable(node: DictConfig) -> DictConfig:
     return node
 
 
-def _check_keys(values: Any, cls: type, where: str, prefix: str = "") -> None:
+def _parse(where: str, parse: Callable, *args: Any) -> Any:
+    """Call a parser of YAML; ValueError in one line when the text is not YAML."""
+    try:
+        return parse(*args)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = str(getattr(error, "problem", None) or getattr(error, "reason", "unreadable"))
+        where += f", line {mark.line + 1}" if mark and mark.name != "<unicode string>" else ""
+        tab = " (indent with spaces, not tabs)" if "\\t" in problem else ""
+        raise ValueError(f"{where}: this is not YAML: {problem}{tab}") from None
+
+
+def _check_keys(values: Any, cls: Any, where: str | Path, prefix: str = "") -> None:
     """Raise ValueError for a key that `cls` does not have, suggesting the near one."""
     if not isinstance(values, dict):
-        raise ValueError(f"{where}: {prefix.rstrip('.') or 'the file'} must be a section")
+        name = prefix.rstrip(".")
+        raise ValueError(f"{_place(where, name)}: {name or 'the file'} must be a section")
     fields = {f.name: f.type for f in dataclasses.fields(cls)}
     for key, value in values.items():
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1)
             hint = f"; did you mean {prefix}{near[0]}?" if near else f"; known: {', '.join(fields)}"
-            raise ValueError(f"{where}: no setting called {prefix}{key}{hint}")
+            place = _place(where, f"{prefix}{key}")
+            raise ValueError(f"{place}: no setting called {prefix}{key}{hint}")
         if dataclasses.is_dataclass(fields[key]) and value is not None:
             _check_keys(value, fields[key], where, f"{prefix}{key}.")
+
+
+def _wrong_type(key: str, value: Any, cls: Any, where: str | Path) -> str:
+    """The error for a value of another type than its field `key`, such as `train.betas[0]`."""
+    name = key.split("[")[0]
+    for part in name.split("."):
+        value = value.get(part) if isinstance(value, dict) else value
+        types = getattr(cls, "__annotations__", {}) if dataclasses.is_dataclass(cls) else {}
+        cls = types.get(part, cls)
+    return f"{_place(where, name)}: {name} must be {KINDS.get(cls, 'a section')}, got {value!r}"
+
+
+def _place(where: str | Path, name: str) -> str:
+    """Where a setting was given: "command line", or the file and the line in it."""
+    line = ""
+    node = yaml.compose(where.read_text(encoding="utf-8")) if isinstance(where, Path) else None
+    for part in name.split("."):
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        for key, value in pairs:
+            if key.value == part:
+                line, node = f", line {key.start_mark.line + 1}", value
+    return f"{where}{line}"
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

@@ -1,23 +1,34 @@
-"""Text from a trained model, at a scale chosen here: batched greedy or beam search.
+"""Text from a trained model at a scale chosen by the caller: a batch, a set, sets at scales.
 
-Hugging Face's `generate` searches; ours are the prompt, which is computed once per utterance and
-repeated over beams, and a limit on new tokens that comes from each clip's length, so that an
-utterance's text does not depend on its neighbours in the batch. Nothing is sampled.
+Hugging Face's `generate` searches, greedily or with beams; nothing is sampled. Two things are ours:
+the prompt is computed once per utterance and repeated over beams, and the limit on new tokens comes
+from each clip's length, so an utterance's text does not depend on its neighbours in the batch.
 """
 
+import json
+import logging
 import math
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
 
-from mome.compression import Scale
-from mome.config import DecodeConfig
-from mome.model import MoMEModel
+from mome import checkpoint, config, files
+from mome.compression import Scale, scales_of
+from mome.config import Config, DecodeConfig
+from mome.data import AUDIO_FPS, VIDEO_FPS
+from mome.data.dataset import FeatureDataset, to_device
+from mome.data.set_name import SetName
+from mome.encoders import load_video_encoder
+from mome.model import MoMEModel, load_llm
 from mome.prompt import pad_left
 
-SECONDS = {"audio": 0.02, "video": 0.04}  # of a frame
+SECONDS = {"audio": 1 / AUDIO_FPS, "video": 1 / VIDEO_FPS}  # of a frame
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -32,17 +43,17 @@ class Limit(LogitsProcessor):
     eos: int
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        # With embeddings as the prompt, `input_ids` holds the new tokens alone.
+        # The prompt is given as embeddings, so `input_ids` holds only the new tokens.
         limit = torch.tensor(self.limits, device=scores.device).repeat_interleave(self.num_beams)
         over = limit <= input_ids.shape[1]
         end = torch.full_like(scores, -math.inf)
-        end[:, self.eos] = scores[:, self.eos]  # at its own cost, so beams compare fairly
+        end[:, self.eos] = scores[:, self.eos]  # keeps its score, so beams compare fairly
         return torch.where(over[:, None], end, scores)
 
 
 @torch.inference_mode()
 def decode(
-    model: MoMEModel, tokenizer, batch: dict, scale: Scale, search: DecodeConfig
+    model: MoMEModel, tokenizer: Any, batch: dict, scale: Scale, search: DecodeConfig
 ) -> list[str]:
     """The text of each utterance of a batch (as MoMEModel.forward takes it) at a scale.
 
@@ -72,7 +83,7 @@ def decode(
     return [" ".join(text.split()) for text in texts]
 
 
-def prompt_cache(llm, x_BND: Tensor, padding_mask_BN: Tensor, num_beams: int) -> DynamicCache:
+def prompt_cache(llm: Any, x_BND: Tensor, padding_mask_BN: Tensor, num_beams: int) -> DynamicCache:
     """The keys and values of all prompt positions but the last, repeated over beams.
 
     `generate` then starts at the last one. Without this it computes the prompt once per beam.
@@ -100,3 +111,171 @@ def durations(model: MoMEModel, batch: dict) -> list[float]:
 def limit(seconds: float, search: DecodeConfig) -> int:
     """The most new tokens a clip of this length may get."""
     return math.ceil(seconds * search.tokens_per_second) + search.extra_tokens
+
+
+def find_model(exp_dir: Path, name: str) -> Path:
+    """The model folder `name` of an experiment: best, average or checkpoints/step_<n>.
+
+    Raises FileNotFoundError, which names the models there are.
+    """
+    if not (exp_dir / "config.yaml").exists():
+        raise FileNotFoundError(f"{exp_dir}/config.yaml is missing: run stage 3 to train")
+    model_dir = exp_dir / name
+    if not (model_dir / checkpoint.FILE).exists():
+        folders = [exp_dir / "best", exp_dir / "average", *checkpoint.steps(exp_dir)]
+        found = [str(p.relative_to(exp_dir)) for p in folders if (p / checkpoint.FILE).exists()]
+        raise FileNotFoundError(
+            f"{exp_dir} has no model {name}; it has {', '.join(found) or 'none: run stage 3'}"
+        )
+    return model_dir
+
+
+def load_model(
+    model_dir: Path, cfg: Config, device: str | torch.device
+) -> tuple[MoMEModel, Any, dict]:
+    """A trained model, its tokenizer and what base.json says; ValueError for another base model."""
+    base = checkpoint.read_base(model_dir)
+    llm, tokenizer = load_llm(cfg.model, device)
+    model = MoMEModel(cfg.model, llm, tokenizer, base["frame_dims"]).to(device)
+    if cfg.encoders.video_lora_rank:
+        encoder = load_video_encoder(cfg.encoders.video, device)
+        encoder.add_lora(cfg.encoders.video_lora_rank, cfg.encoders.video_lora_alpha)
+        model.add_video_encoder(encoder)
+    load_into(model, model_dir)
+    model.to(llm.dtype)
+    return model.eval(), tokenizer, base
+
+
+def load_into(model: MoMEModel, model_dir: str | Path) -> None:
+    """Give a freshly built model the trained weights of a folder.
+
+    Raises ValueError when the folder belongs to another LLM, or when weights are missing, unknown
+    or of another shape. The CTC alignment serves training alone: it may be missing or unknown.
+    """
+    base, found = checkpoint.read_base(model_dir), checkpoint.fingerprint(model.llm)
+    expected = base.get("llm_fingerprint")
+    if expected != found:
+        raise ValueError(
+            f"{model_dir} was trained on another LLM: {base.get('llm')} with fingerprint"
+            f" {expected}, but {model.config.llm} has {found}; set model.llm to the LLM of the"
+            " training run"
+        )
+    own, weights = (
+        {name: value for name, value in found.items() if not name.startswith("alignment.")}
+        for found in (model.trained(), checkpoint.read(model_dir))
+    )
+    odd = sorted(own.keys() ^ weights.keys()) or sorted(
+        name for name in own if own[name].shape != weights[name].shape
+    )
+    if odd:
+        raise ValueError(
+            f"{model_dir}/{checkpoint.FILE} does not fit its configuration: {len(odd)} weights are"
+            f" missing, unknown or of another shape, such as {odd[0]}"
+        )
+    with torch.no_grad():
+        for name, parameter in own.items():
+            parameter.copy_(weights[name])
+
+
+def choose_scales(cfg: Config, names: list[str] | None) -> list[Scale]:
+    """The scales of these names, those trained by default; a warning for one not trained."""
+    trained = scales_of(cfg.model.task, cfg.model.audio_rates, cfg.model.video_rates)
+    scales = [Scale.parse(name) for name in names] if names else trained
+    names_trained = ", ".join(map(str, trained))
+    for scale in scales:
+        if scale not in trained:
+            log.warning(f"scale {scale} was not trained; these were: {names_trained}")
+    return scales
+
+
+@dataclass(frozen=True)
+class DecodeJob:
+    """A test set to decode at a scale; `out_dir` gets the results and a stamp with `inputs`."""
+
+    set_name: str
+    scale: Scale
+    out_dir: Path
+    inputs: dict[str, Any]
+
+
+def missing_jobs(
+    pairs: list[tuple[str, Scale]],
+    exp_dir: Path,
+    model_dir: Path,
+    sets_dir: Path,
+    search: DecodeConfig,
+    video: str,
+) -> list[DecodeJob]:
+    """Those of the pairs (set, scale) that are not decoded yet, or whose inputs have changed.
+
+    Raises FileNotFoundError, which names the sets in `sets_dir`, for a set that is not there.
+    """
+    weights, jobs = files.digest(model_dir / checkpoint.FILE), []
+    for set_name, scale in pairs:
+        set_dir = sets_dir / set_name
+        if not (set_dir / "text").exists():
+            found = sorted(path.parent.name for path in sets_dir.glob("*/text"))
+            raise FileNotFoundError(
+                f"{sets_dir} has no set {set_name}; it has {', '.join(found) or 'none'}: run the"
+                " stages of the recipe before this one"
+            )
+        is_data_dir = (set_dir / "wav.scp").exists()
+        inputs = {
+            "model": weights,
+            "features": files.digest(set_dir / ("wav.scp" if is_data_dir else "feats.json")),
+            "text": files.digest(set_dir / "text"),
+            "video": video,
+            "search": config.as_dict(search),
+        }
+        out_name = set_name if video == "own" else str(SetName.parse(set_name).with_video(video))
+        out_dir = exp_dir / f"decode_{scale}" / out_name
+        if files.up_to_date(out_dir, inputs) and (out_dir / "text").exists():
+            log.info(f"{out_dir} is up to date")
+        else:
+            jobs.append(DecodeJob(set_name, scale, out_dir, inputs))
+    return jobs
+
+
+def other_video(data: FeatureDataset) -> dict[str, str]:
+    """video.scp of a set in which each utterance has the video of another one, the next by length.
+
+    The lengths of audio and video then differ a little; the model gets all frames of the video.
+    """
+    order = sorted(data.utterances, key=lambda u: (data.num_frames["video"][u], u))
+    if len(order) < 2:
+        raise ValueError(f"{data.dir} has one utterance: there is no other video to give it")
+    scp = data.source.scps["video"]
+    return {u: scp[v] for u, v in zip(order, order[1:] + order[:1], strict=True)}
+
+
+def decode_set(
+    model: MoMEModel,
+    tokenizer: Any,
+    data: FeatureDataset,
+    scale: Scale,
+    search: DecodeConfig,
+    video: str = "own",
+) -> dict[str, str]:
+    """Utterance -> text for a whole set; with `video` "zeroed", the model sees frames of zeros."""
+    longest_first = sorted(range(len(data)), key=lambda i: (-data.length(i), data.utterances[i]))
+    size, device = search.batch_size, next(model.parameters()).device
+    texts: dict[str, str] = {}
+    with tqdm(total=len(data), desc=f"{scale} {data.dir.name}", unit="clip", leave=False) as bar:
+        for start in range(0, len(data), size):
+            with torch.inference_mode():
+                batch = model.encode_mouths(data.collate(longest_first[start : start + size]))
+            if video == "zeroed":
+                batch["video"] = torch.zeros_like(batch["video"])
+            found = decode(model, tokenizer, to_device(batch, device), scale, search)
+            texts |= dict(zip(batch["utterances"], found, strict=True))
+            bar.update(len(found))
+    return texts
+
+
+def write_texts(job: DecodeJob, texts: dict[str, str], data_dir: Path, seconds: float) -> None:
+    """Write the results of a job: a Kaldi text sorted by utterance, decode.json and a stamp."""
+    files.clear_stamp(job.out_dir)
+    files.write_text(job.out_dir / "text", "".join(f"{u} {texts[u]}\n" for u in sorted(texts)))
+    record = {"data": str(data_dir), "video": job.inputs["video"], "seconds": round(seconds, 2)}
+    files.write_text(job.out_dir / "decode.json", json.dumps(record | job.inputs, indent=1) + "\n")
+    files.write_stamp(job.out_dir, job.inputs)

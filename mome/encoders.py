@@ -14,6 +14,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
 
-from mome.avhubert import AVHuBERT
+from mome.avhubert import Attention, AVHuBERT
 from mome.data import AUDIO_FPS, SAMPLE_RATE
 from mome.inject import attach
 from mome.lora import LoRA
@@ -103,7 +104,11 @@ class AudioEncoder(nn.Module):
     Attributes: `dim` is D, `name` the folder or hub id, `sha256` the fingerprint of the weights.
     """
 
-    def __init__(self, whisper: nn.Module, mel: WhisperFeatureExtractor, name: str, pad: bool):
+    whisper: Any  # the encoder of transformers, whose parts have no types
+    filters_MN: Tensor
+    window: Tensor
+
+    def __init__(self, whisper: Any, mel: WhisperFeatureExtractor, name: str, pad: bool):
         super().__init__()
         self.name, self.dim, self.pad_to_30s = name, whisper.config.d_model, pad
         self.sha256 = fingerprint(whisper)
@@ -191,8 +196,9 @@ class VideoEncoder(nn.Module):
     def add_lora(self, rank: int, alpha: float) -> None:
         """LoRA on the queries and values of every layer; the encoder itself stays frozen."""
         device = next(self.avhubert.parameters()).device
-        for layer in self.avhubert.encoder.layers:
-            for proj in (layer.self_attn.q_proj, layer.self_attn.v_proj):
+        attentions = [m for m in self.avhubert.modules() if isinstance(m, Attention)]
+        for attention in attentions:
+            for proj in (attention.q_proj, attention.v_proj):
                 adapter = LoRA(proj.in_features, proj.out_features, rank, alpha)
                 attach(proj, adapter.to(device))
 

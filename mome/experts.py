@@ -125,7 +125,7 @@ class MoME(nn.Module):
         """Their biases, (E, D)."""
         return self.out[:, self.down.out_features :].T
 
-    def input_weights(self) -> list[nn.Parameter]:
+    def input_weights(self) -> list[Tensor]:
         """The weights that multiply the input."""
         return (
             [self.down.weight] if self.kind == "static" else [self.down.weight, self.router.weight]

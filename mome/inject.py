@@ -13,6 +13,7 @@ The classes and weights of the LLM stay as they are. An adapter becomes a child 
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -71,7 +72,7 @@ def at_scale(llm: nn.Module, index: int) -> Iterator[None]:
             adapter.scale_index = before
 
 
-def adapters(llm: nn.Module) -> list[nn.Module]:
+def adapters(llm: nn.Module) -> list[Any]:
     """The adapters in a module, those of the first layer first."""
     return [m for name, m in llm.named_modules() if name.split(".")[-1] == "adapter"]
 
@@ -96,11 +97,11 @@ def _input(args: tuple, kwargs: dict) -> Tensor:
     return args[0] if args else kwargs["hidden_states"]
 
 
-def _add_to_block(block: nn.Module, args: tuple, kwargs: dict, output):
+def _add_to_block(block: Any, args: tuple, kwargs: dict, output):
     return _add(output, block.adapter(_input(args, kwargs)))
 
 
-def _add_to_layer(layer: nn.Module, args: tuple, kwargs: dict, output):
+def _add_to_layer(layer: Any, args: tuple, kwargs: dict, output):
     return _add(output, layer.adapter(layer.input_layernorm(_input(args, kwargs))))
 
 

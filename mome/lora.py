@@ -67,7 +67,7 @@ class LoRA(nn.Module):
         b_OK = torch.cat([self.b_POK[p] for p in self.active], dim=1)
         return F.linear(F.linear(x_BNI.to(a_KI.dtype), a_KI), b_OK) * self.factor
 
-    def input_weights(self) -> list[nn.Parameter]:
+    def input_weights(self) -> list[Tensor]:
         """The weights that multiply the input."""
         return [self.a_PKI]
 

@@ -16,6 +16,7 @@ import contextlib
 import importlib.util
 import logging
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -52,7 +53,9 @@ class MoMEModel(AbsESPnetModel):
     Raises ValueError for settings that do not fit together.
     """
 
-    def __init__(self, config: ModelConfig, llm: nn.Module, tokenizer, frame_dims: dict[str, int]):
+    llm: Any  # a causal LM of transformers, whose parts have no types
+
+    def __init__(self, config: ModelConfig, llm: Any, tokenizer: Any, frame_dims: dict[str, int]):
         super().__init__()
         self.config = config
         self.scales = scales_of(config.task, config.audio_rates, config.video_rates)
@@ -88,7 +91,8 @@ class MoMEModel(AbsESPnetModel):
 
     def _projector_names(self) -> dict[str, tuple[str, int]]:
         """Name of each projector -> its stream and rate; `per_rate` has one for each rate."""
-        config, names = self.config, {}
+        config = self.config
+        names: dict[str, tuple[str, int]] = {}
         for stream in self.streams:
             rates = config.audio_rates if stream == "audio" else config.video_rates
             if config.projector == "per_rate":
@@ -120,7 +124,7 @@ class MoMEModel(AbsESPnetModel):
         """The batch with video frames in place of `mouths`; unchanged when it has no `mouths`."""
         if "mouths" not in batch:
             return batch
-        (encoder,) = self.video_encoder
+        encoder: Any = self.video_encoder[0]
         frames = encoder.encode(batch["mouths"])
         rest = {name: value for name, value in batch.items() if name != "mouths"}
         return rest | {"video": pad_sequence(frames, batch_first=True)}
@@ -259,12 +263,11 @@ class MoMEModel(AbsESPnetModel):
 
     def project(self, scale: Scale, **batch) -> dict[str, list[Tensor]]:
         """Compressed and projected tokens of each stream and utterance, (N_b, D) each."""
-        rates = {"audio": scale.audio, "video": scale.video}
         if scale.task not in {s.task for s in self.scales}:
             example = ", ".join(map(str, self.scales))
             raise ValueError(f"scale {scale} is not one of task {self.config.task}, like {example}")
         self._index(scale)  # raises ValueError for a scale that needs parts of its own
-        return {s: self._project(s, rates[s], batch) for s in STREAMS[scale.task]}
+        return {s: self._project(s, getattr(scale, s), batch) for s in STREAMS[scale.task]}
 
     def _project(self, stream: str, rate: int, batch: dict) -> list[Tensor]:
         frames_BTD, lengths_B = batch[stream], batch[f"{stream}_lengths"]
@@ -280,7 +283,7 @@ class MoMEModel(AbsESPnetModel):
         if stream == "audio" and batch.get("audio_kept") is not None:
             tokens_BND = tokens_BND * batch["audio_kept"][:, None, None]
         per_rate = self.config.projector == "per_rate"
-        projector = self.projectors[f"{stream}_{rate}" if per_rate else stream]
+        projector: Any = self.projectors[f"{stream}_{rate}" if per_rate else stream]
         flat = torch.cat([row[:n] for row, n in zip(tokens_BND, counts, strict=True)])
         return list(projector(flat.to(projector.out.weight.dtype)).split(counts))
 
@@ -290,6 +293,7 @@ class MoMEModel(AbsESPnetModel):
         text = [ids[:n] for ids, n in zip(batch["text"], batch["text_lengths"], strict=True)]
         kept_B = torch.ones(len(text), device=batch["text"].device)
         loss = kept_B.new_zeros(())
+        assert self.alignment is not None, "call add_alignment first"
         finest = next(s for s in self.scales if STREAMS[s.task] == self.streams)
         for stream, tokens in self.project(finest, **batch).items():
             kept = batch.get("audio_kept") if stream == "audio" else None
@@ -312,15 +316,16 @@ class MoMEModel(AbsESPnetModel):
         }
 
 
-def load_llm(config: ModelConfig, device: str | torch.device = "cpu") -> tuple[nn.Module, object]:
+def load_llm(config: ModelConfig, device: str | torch.device = "cpu") -> tuple[Any, Any]:
     """The frozen LLM of a configuration and its tokenizer, from a hub id or a folder."""
     tokenizer = AutoTokenizer.from_pretrained(config.llm)
-    options = {
+    options: dict[str, Any] = {
         "dtype": getattr(torch, config.llm_dtype),
         "attn_implementation": config.attention,
     }
     if config.quantise == "none":
-        return AutoModelForCausalLM.from_pretrained(config.llm, **options).to(device), tokenizer
+        llm: Any = AutoModelForCausalLM.from_pretrained(config.llm, **options)
+        return llm.to(device), tokenizer
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ValueError(
             f"model.quantise={config.quantise} needs bitsandbytes, which is not installed here:"
@@ -339,7 +344,7 @@ def load_llm(config: ModelConfig, device: str | torch.device = "cpu") -> tuple[n
     return llm, tokenizer
 
 
-def init_reference_weights(llm: nn.Module) -> list[nn.Parameter]:
+def init_reference_weights(llm: Any) -> list[nn.Parameter]:
     """The weights of the LLM that initialise a new model: its word embeddings and its norms."""
     norms = [p for name, p in llm.named_parameters() if "layernorm" in name]
     return [llm.get_input_embeddings().weight, *norms]

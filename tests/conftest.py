@@ -1,4 +1,4 @@
-"""Shared by the tests: a baby LLM with its tokenizer, random batches for it, a baby recipe."""
+"""Shared by the tests: baby models and batches for them, a baby recipe, clips, texts to score."""
 
 import json
 import logging
@@ -10,13 +10,14 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from mome import checkpoint
-from mome.bin import make_baby
+from mome.avhubert import AVHuBERT, AVHuBERTConfig
 from mome.config import ModelConfig
-from mome.data import ark
+from mome.data import SAMPLE_RATE, VIDEO_FPS, ark, audio, crops, datadir, extraction
 from mome.experts import MoME
 from mome.inject import adapters
 from mome.lora import LoRA
 from mome.model import MoMEModel
+from mome.synthesis import baby_models
 
 
 class WordTokenizer:
@@ -94,6 +95,16 @@ def row(batch: dict, b: int) -> dict:
     return alone
 
 
+@pytest.fixture(scope="session")
+def talking_faces() -> list[np.ndarray]:
+    """Clips (12, H, W, 3) of two drawn faces, seeds 1 and 2, whose mouths open in the middle."""
+    from mome.synthesis.face import Face
+    from mome.synthesis.visemes import Mouth
+
+    track = np.array([Mouth()] * 4 + [Mouth(jaw=1, open=1)] * 4 + [Mouth()] * 4)
+    return [Face([seed]).film(track, [seed])[0] for seed in (1, 2)]
+
+
 WORDS = """the boat found my river and we liked his old market today before""".split()  # noqa: SIM905
 
 CONFIG = """
@@ -125,12 +136,74 @@ def baby_recipe(root: Path) -> Path:
         pairs = zip(utterances, texts, strict=True)
         (feats / "text").write_text("".join(f"{u} {t}\n" for u, t in pairs))
         (feats / "feats.json").write_text(json.dumps({"audio_encoder": "random"}))
-    make_baby.main([str(root / "dump/feats/train/text"), str(root / "baby")])
+    baby_models.make_all(root / "dump/feats/train/text", root / "baby")
     (root / "train.yaml").write_text(CONFIG)
     for stage in range(4):
         text = json.dumps({"zero_optimization": {"stage": stage}})
         (root / f"zero{stage}.json").write_text(text)
     return root
+
+
+CLIPS = {"ann-00001": 9, "ann-00002": 14, "bob-00001": 11, "cid-00001": 8, "cid-00002": 10}
+
+
+@pytest.fixture(scope="session")
+def encoder_dirs(tmp_path_factory) -> dict[str, str]:
+    """The folders of a small Whisper and a small AV-HuBERT, by stream."""
+    folder = tmp_path_factory.mktemp("encoders")
+    baby_models.make_whisper(folder / "whisper")
+    torch.manual_seed(0)
+    AVHuBERT(
+        AVHuBERTConfig(
+            dim=16, ffn_dim=32, num_layers=1, num_heads=2, position_kernel=4, position_groups=2,
+            frontend_dim=4, frontend_stride=4, resnet_dims=(4, 8), resnet_blocks=(1, 1),
+            audio_dim=0,
+        )
+    ).save(folder / "video")  # fmt: skip
+    return {"audio": str(folder / "whisper"), "video": str(folder / "video")}
+
+
+@pytest.fixture
+def clips_dir(tmp_path) -> Path:
+    """A folder with the clips of `CLIPS`, in video frames: data/train, their sounds, mouths/."""
+    rng = np.random.default_rng(0)
+    wav, mouths = {}, {}
+    for utterance, n in CLIPS.items():
+        wav[utterance] = str(tmp_path / f"{utterance}.wav")
+        samples = rng.standard_normal(n * SAMPLE_RATE // VIDEO_FPS)
+        audio.write(wav[utterance], 0.1 * samples.astype(np.float32))
+        mouths[utterance] = str(tmp_path / f"mouths/{utterance}.mouth")
+        (tmp_path / "mouths").mkdir(exist_ok=True)
+        mouth = np.zeros((n, 96, 96), np.uint8) + rng.integers(0, 255, (n, 1, 1), dtype=np.uint8)
+        crops.write(mouths[utterance], mouth)
+    data = datadir.DataDir(
+        wav=wav,
+        video=wav,
+        text={u: f"words of {u.replace('-', ' ')}" for u in wav},
+        utt2spk={u: u.split("-")[0] for u in wav},
+        utt2dur={u: n / VIDEO_FPS for u, n in CLIPS.items()},
+    )
+    datadir.write(tmp_path / "data/train", data)
+    ark.write_scp(tmp_path / "mouths/mouths.scp", mouths)
+    return tmp_path
+
+
+def extract(
+    clips_dir: Path, encoder_dirs: dict, out="train", data="train", max_skipped=0.01, **options
+) -> Path:
+    """The features of a set of `clips_dir`, made by one job, in feats/<out>."""
+    settings = extraction.Options(
+        data_dir=clips_dir / "data" / data,
+        mouths_dir=clips_dir / "mouths",
+        feats_dir=clips_dir / "feats" / out,
+        audio_encoder=encoder_dirs.get("audio"),
+        video_encoder=encoder_dirs.get("video"),
+        **options,
+    )
+    extraction.prepare(settings, 1)
+    extraction.extract(settings, (1, 1), "cpu")
+    extraction.merge(settings, 1, max_skipped)
+    return settings.feats_dir
 
 
 def metrics(exp_dir: Path) -> list[dict]:
@@ -152,3 +225,51 @@ def assert_same_training(one: Path, other: Path) -> None:
 @pytest.fixture(autouse=True)
 def _quiet_logs():
     logging.getLogger("transformers").setLevel(logging.ERROR)
+
+
+def kaldi(texts: dict[str, str]) -> str:
+    """A table of Kaldi."""
+    return "".join(f"{utterance} {text}".rstrip() + "\n" for utterance, text in texts.items())
+
+
+def random_texts(seed: int, num: int = 40) -> tuple[dict[str, str], dict[str, str]]:
+    """References and hypotheses with errors of each kind, by utterance."""
+    words = ["a", "b", "c", "don't", "été"]
+    rng = np.random.default_rng(seed)
+    refs, hyps = {}, {}
+    for k in range(num):
+        ref = list(rng.choice(words, rng.integers(1, 9)))
+        hyp = [w if rng.random() < 0.7 else rng.choice(words) for w in ref]
+        hyp = [w for w in hyp if rng.random() < 0.9]
+        if rng.random() < 0.3:
+            hyp.insert(rng.integers(len(hyp) + 1), rng.choice(words))
+        refs[f"s{k % 4}-{k:03d}"], hyps[f"s{k % 4}-{k:03d}"] = " ".join(ref), " ".join(hyp)
+    return refs, hyps
+
+
+REFERENCES = {"s1-a": "the cat sat", "s1-b": "on the mat", "s2-c": "<b>"}
+
+
+def decoded_experiment(root: Path, tag: str, hyps: dict[tuple[str, str], dict[str, str]]) -> Path:
+    """exp/<tag> as stage 4 leaves it, and data/test; `hyps`: (scale, set) -> utterance -> text."""
+    data = root / "data/test"
+    data.mkdir(parents=True, exist_ok=True)
+    (data / "text").write_text(kaldi(REFERENCES))
+    (data / "utt2spk").write_text(kaldi({u: u.split("-")[0] for u in REFERENCES}))
+    for (scale, name), texts in hyps.items():
+        folder = root / f"exp/{tag}/decode_{scale}/{name}"
+        folder.mkdir(parents=True)
+        (folder / "text").write_text(kaldi(texts))
+        (folder / "decode.json").write_text(json.dumps({"data": str(data)}))
+    return root / f"exp/{tag}"
+
+
+SENTENCE = "my father bought a brave purple fish"
+
+
+@pytest.fixture(scope="session")
+def performance():
+    """A speaker of the mini corpus who says SENTENCE."""
+    from mome.synthesis.actor import Actor
+
+    return Actor([1, 0, 0], "train", 0).perform(SENTENCE, [1, 0, 0, 0])

@@ -2,13 +2,13 @@ import pytest
 import torch
 from conftest import baby_llm, baby_model, random_batch
 
-from mome import checkpoint
-from mome.config import Config, ModelConfig
+from mome import checkpoint, decoding
+from mome.config import Config
 
 
-def save(model, path, **base):
-    about = {"llm": "baby", "llm_fingerprint": checkpoint.fingerprint(model.llm)} | base
-    checkpoint.save(path, model.trained(), Config(), about)
+def save(model, path, **changes):
+    base = {"llm": "baby", "llm_fingerprint": checkpoint.fingerprint(model.llm)} | changes
+    checkpoint.save(path, model.trained(), Config(), base)
 
 
 def test_a_model_comes_back_as_it_was(tmp_path):
@@ -16,7 +16,7 @@ def test_a_model_comes_back_as_it_was(tmp_path):
     save(model, tmp_path / "best")
     other = baby_model(wake=False)
     assert not torch.allclose(other(**batch)[0], model(**batch)[0])
-    checkpoint.load_into(other, tmp_path / "best")
+    decoding.load_into(other, tmp_path / "best")
     assert torch.equal(other(**batch)[0], model(**batch)[0])
 
 
@@ -30,17 +30,17 @@ def test_only_trained_weights_are_kept(tmp_path):
 def test_a_checkpoint_of_another_llm_is_refused(tmp_path):
     model = baby_model()
     save(model, tmp_path / "best", llm_fingerprint="0123")
-    with pytest.raises(ValueError, match=r"trained on another LLM: on baby .*0123"):
-        checkpoint.load_into(model, tmp_path / "best")
+    with pytest.raises(ValueError, match=r"trained on another LLM: baby .*0123"):
+        decoding.load_into(model, tmp_path / "best")
 
 
 def test_a_checkpoint_of_other_experts_is_refused(tmp_path):
     save(baby_model(), tmp_path / "best")
     with pytest.raises(ValueError, match=r"does not fit its configuration.*adapter"):
-        checkpoint.load_into(baby_model(num_routed=6), tmp_path / "best")
+        decoding.load_into(baby_model(num_routed=6), tmp_path / "best")
 
 
-def test_a_damaged_file_is_told(tmp_path):
+def test_a_damaged_file_is_reported(tmp_path):
     save(baby_model(), tmp_path / "best")
     path = tmp_path / "best" / checkpoint.FILE
     path.write_bytes(path.read_bytes()[:100])
@@ -60,16 +60,38 @@ def test_fingerprint_tells_weights_apart_but_not_adapters_or_precision():
     assert checkpoint.fingerprint(bare) != checkpoint.fingerprint(adapted)
 
 
+def test_a_model_folder_is_replaced_only_once_the_new_one_is_whole(tmp_path, monkeypatch):
+    def save(value: float):
+        checkpoint.save(tmp_path / "m", {"w": torch.tensor([value])}, Config(), {})
+
+    save(1.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint.config, "save", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            save(2.0)
+    assert checkpoint.read(tmp_path / "m")["w"] == 1
+    save(3.0)
+    assert checkpoint.read(tmp_path / "m")["w"] == 3
+    assert [path.name for path in tmp_path.iterdir()] == ["m"]
+
+
+def test_steps_are_listed_oldest_first_without_unfinished_ones(tmp_path):
+    for name in ("step_12", "step_8", "step_100", "step_9.tmp", "latest"):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    names = [path.name for path in checkpoint.steps(tmp_path)]
+    assert names == ["step_8", "step_12", "step_100"]
+
+
 def test_average_is_the_mean(tmp_path):
     for k in (1.0, 2.0, 6.0):
-        checkpoint.save(tmp_path / f"s{k}", {"w": torch.full((2,), k)}, ModelConfig(), {})
+        checkpoint.save(tmp_path / f"s{k}", {"w": torch.full((2,), k)}, Config(), {})
     mean = checkpoint.average([tmp_path / f"s{k}" for k in (1.0, 2.0, 6.0)])
     assert torch.equal(mean["w"], torch.full((2,), 3.0))
 
 
-def test_parts_of_another_model_are_taken_and_misfits_told(tmp_path):
+def test_parts_of_another_model_are_copied_and_misfits_reported(tmp_path):
     other, model = baby_model(position="mhsa"), baby_model(wake=False)
-    checkpoint.save(tmp_path / "m", other.trained(), other.config, {})
+    checkpoint.save(tmp_path / "m", other.trained(), Config(), {})
     before = model.trained()["prompt.delimiters.audio_start"].clone()
     checkpoint.copy_parts(model, tmp_path / "m", ["projectors."])
     for name, parameter in model.trained().items():

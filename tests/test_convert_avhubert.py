@@ -107,7 +107,7 @@ def test_a_file_that_tries_to_run_code_does_not(tmp_path, zipped):
 
 def test_other_files_are_refused(tmp_path, checkpoint):
     path, _ = checkpoint
-    with pytest.raises(FileNotFoundError, match="give a checkpoint of AV-HuBERT"):
+    with pytest.raises(FileNotFoundError, match="give an AV-HuBERT checkpoint"):
         tool.convert(tmp_path / "none.pt", tmp_path / "out")
     (tmp_path / "text.pt").write_text("hello")
     with pytest.raises(ValueError, match="cannot be read as a checkpoint"):
@@ -122,7 +122,7 @@ def test_other_files_are_refused(tmp_path, checkpoint):
     tensors = torch.load(path, weights_only=False, pickle_module=safe())["model"]
     tensors["encoder.layers.0.fc3.weight"] = torch.ones(1)
     torch.save({"model": tensors}, tmp_path / "more.pt")
-    with pytest.raises(ValueError, match=r"another network than AV-HuBERT: [^$]*fc3"):
+    with pytest.raises(ValueError, match=r"is not an AV-HuBERT network: [^$]*fc3"):
         tool.convert(tmp_path / "more.pt", tmp_path / "out")
 
 

@@ -64,8 +64,8 @@ def test_without_any_source_the_error_says_what_to_put_where(tmp_path, no_networ
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_that_no_package_carries_is_told(tmp_path, no_network):
-    with pytest.raises(ValueError, match="none carries it"):
+def test_a_model_that_no_package_carries_is_named_as_such(tmp_path, no_network):
+    with pytest.raises(ValueError, match="no package carries it"):
         fetch_models.fetch("someone/some-llm", tmp_path, "llm")
 
 

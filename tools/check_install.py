@@ -1,5 +1,8 @@
 #!/usr/bin/env python3
-"""One line per dependency: found, its version, or what to do. Exit 1 when one is missing."""
+"""Print one line for each dependency: its version, or what to do when it is missing.
+
+The exit status is 1 when a needed one is missing.
+"""
 
 import importlib
 import importlib.metadata
@@ -20,37 +23,38 @@ NEEDED = {
     "jiwer": ("jiwer", "alignment and word error rate"),
     "safetensors": ("safetensors", "checkpoints"),
     "omegaconf": ("omegaconf", "configuration"),
-    "av": ("av", "mp4 in and out"),
+    "av": ("av", "reading and writing mp4"),
     "cv2": ("opencv-python-headless", "images"),
     "scipy": ("scipy", "resampling"),
     "tensorboard": ("tensorboard", "training curves"),
     "matplotlib": ("matplotlib", "figures"),
     "markdown": ("markdown", "the page of a report"),
-    "google.protobuf": ("protobuf", "mediapipe's and tensorboard's messages"),
+    "google.protobuf": ("protobuf", "message format of mediapipe and tensorboard"),
 }
 OPTIONAL = {
     "mediapipe": ("mediapipe", "finding mouths (--landmarks mediapipe)"),
     "espeakng_loader": ("espeakng-loader", "speech of the mini corpus"),
-    "gguf": ("gguf", "SmolLM2 out of a package, when there is no hub"),
+    "gguf": ("gguf", "SmolLM2 from a package, when there is no hub"),
 }
 
 
 def silence() -> None:
-    """Keep what packages say on being imported out of the list; reasons come as exceptions."""
+    """Hide what packages print while they are imported; failures are raised as exceptions."""
     logging.disable(logging.WARNING)  # deepspeed
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # native code under mediapipe
 
 
 def find(module: str, distribution: str) -> tuple[bool, str]:
-    """Whether `module` imports, and its version or the reason why it does not."""
+    """Whether `module` can be imported, and its version or the error."""
     try:
         importlib.import_module(module)
         return True, importlib.metadata.version(distribution)
-    except Exception as error:  # a broken package may raise anything; the line says what
+    except Exception as error:  # a broken package may raise anything
         return False, f"{type(error).__name__}: {error}".splitlines()[0]
 
 
 def main() -> None:
+    """Print the list; exit when something needed is missing."""
     missing = 0
     stderr = os.dup(2)
     silence()
@@ -66,7 +70,7 @@ def main() -> None:
                 print(f"{distribution:24} {word}: {purpose}; {what}. Run tools/install.sh")
     sclite = find_sclite()
     print(f"{'sclite':24} {sclite or 'not found, optional: Debian package sctk':16}", end=" ")
-    print("NIST's scorer, run beside our own" if sclite else "")
+    print("NIST's scorer, to compare ours with" if sclite else "")
     import torch
 
     devices = torch.cuda.device_count()
@@ -77,7 +81,7 @@ def main() -> None:
 
 
 def find_sclite() -> str | None:
-    """How to call NIST sclite on this machine, or None."""
+    """The command that calls NIST sclite on this machine, or None."""
     if shutil.which("sclite"):
         return "sclite"
     if shutil.which("sctk"):

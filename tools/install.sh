@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Make the environment: .venv at the root of the project, with everything that recipes and tests use.
+# Make the environment: .venv in the root of the project, with everything that recipes and tests use.
 #
-#   tools/install.sh                              run again at any time: does only what is missing
+#   tools/install.sh                              run it as often as you like: it does what is missing
 #   PYTHON=python3.12 tools/install.sh            choose the interpreter (3.11 or later)
-#   TORCH_SPEC="torch==2.12.1" tools/install.sh   choose torch; one that is already there is kept otherwise
+#   TORCH_SPEC="torch==2.12.1" tools/install.sh   choose torch; without it, an installed torch is kept
+#
+# tools/constraints.txt pins the versions.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -17,48 +19,48 @@ log() { echo "$(date '+%Y-%m-%dT%H:%M:%S') (install.sh) $*"; }
   exit 1
 }
 
-exec 9> .venv.lock # two recipes that start together install once
+exec 9> .venv.lock # two recipes that start at the same time install once
 flock 9
 trap 'rm -f .venv.lock' EXIT
 
 stamp=$venv/.installed
-wanted=$({ cat setup.py tools/install.sh tools/constraints.txt; echo "${TORCH_SPEC:-}"; pwd; } | sha256sum)
-if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ]; then
+inputs=$({ cat pyproject.toml setup.py tools/install.sh tools/constraints.txt; echo "${TORCH_SPEC:-}"; pwd; } | sha256sum)
+if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$inputs" ]; then
   exit 0
 fi
 
 start=$SECONDS
 [ -x "$venv/bin/python" ] || { log "making $venv with $("$python" --version)"; "$python" -m venv "$venv"; }
 pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@" --quiet; }
+pinned() { grep "^$1==" tools/constraints.txt; } # name -> name==version
 
-# torch first and alone: the build that suits this machine (CPU or CUDA) must not be replaced by
-# another one that a later package would pull in.
+# torch first and alone: a later package must not replace the build that suits this machine (CPU or
+# CUDA) with another one.
 if [ -n "${TORCH_SPEC:-}" ] || ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
-  log "installing ${TORCH_SPEC:-torch==2.13.0}"
-  # shellcheck disable=SC2086  # TORCH_SPEC may hold options too
-  pip install ${TORCH_SPEC:-torch==2.13.0}
+  log "installing ${TORCH_SPEC:=$(pinned torch)}"
+  # shellcheck disable=SC2086  # TORCH_SPEC may hold options, too
+  pip install $TORCH_SPEC
 fi
-constraints=$(mktemp)
+constraints=$(mktemp) # the pinned versions, but with the torch that is installed
 "$venv/bin/python" - > "$constraints" <<'PYTHON'
 from importlib.metadata import version
 print("torch==" + version("torch"))
 PYTHON
-cat tools/constraints.txt >> "$constraints"
+grep -v '^torch==' tools/constraints.txt >> "$constraints"
 
 log "installing mome and what it needs"
-pip install -c "$constraints" -e '.[mini,test]'
-
-# espnet: its pins (setuptools<74, sentencepiece==0.2.0) contradict torch's, and its dependency ci_sdr
-# is refused by pip. MoME uses a light part of it (model contract, Reporter, data directories), which
-# needs these three packages only. 202511 is the last release for Python 3.11; a later one, on a later
-# Python, has the same part.
-# mediapipe: 0.10.21 is the last with face models inside; its own requirements ask for an older numpy
-# and another OpenCV build.
-log "installing espnet and mediapipe without their own requirements"
-pip install -c "$constraints" typeguard humanfriendly configargparse absl-py attrs flatbuffers
-pip install --no-deps 'espnet==202511' 'mediapipe==0.10.21'
+pip install -c "$constraints" -e '.[landmarks,mini,test]'
 rm -f "$constraints"
 
+# espnet: its pins (setuptools<74, sentencepiece==0.2.0) contradict those of torch, and pip refuses
+# its dependency ci_sdr. MoME uses a small part of it (model contract, Reporter, data directories),
+# for which the packages that pyproject.toml lists are enough. 202511 is the last release for Python
+# 3.11; later ones, for later Pythons, have the same part.
+# mediapipe: 0.10.21 is the last with face models in the package; it requires an older numpy and
+# another build of OpenCV, but works without them.
+log "installing espnet and mediapipe without their own requirements"
+pip install --no-deps "$(pinned espnet)" "$(pinned mediapipe)"
+
 "$venv/bin/python" tools/check_install.py
-echo "$wanted" > "$stamp"
+echo "$inputs" > "$stamp"
 log "done in $((SECONDS - start)) s: . .venv/bin/activate"

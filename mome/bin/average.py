@@ -18,8 +18,10 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("exp_dir", type=Path, help="exp/<tag>, trained by stage 3")
     parser.add_argument("--last", type=int, default=5, help="checkpoints to average")
     args = parser.parse_args(argv)
+    if args.last < 1:
+        parser.error("--last must be 1 or more")
     folder = args.exp_dir / "checkpoints"
-    steps = sorted(folder.glob("step_*"), key=lambda p: int(p.name.split("_")[1]))[-args.last :]
+    steps = checkpoint.steps(args.exp_dir)[-args.last :]
     if not steps:
         raise FileNotFoundError(f"{folder} holds no checkpoint: run stage 3 to train")
     if len(steps) < args.last:

@@ -1,8 +1,8 @@
 """Check the foundation models of a configuration: python -m mome.bin.check_models --config x.yaml
 
-Stage 0 of a recipe. Reads the small files of the LLM, of Whisper and of AV-HuBERT (configurations,
-tokenizer), from folders or the hub, before hours go into features; says what to do about one that
-cannot be had.
+Stage 0 of a recipe. Reads the small files (configurations, tokenizer) of the LLM, Whisper and
+AV-HuBERT, from folders or the hub, before the long stages begin. For a model that cannot be read,
+the error says how to get it.
 """
 
 from pathlib import Path
@@ -16,9 +16,9 @@ from mome.config import Config
 
 
 def check(cfg: Config) -> list[str]:
-    """A line for each model that is there; ValueError for the first one that is not."""
+    """A line for each model; ValueError for the first one that cannot be read."""
     lines = []
-    for what, name, readers in (
+    for setting, name, readers in (
         ("model.llm", cfg.model.llm, (AutoConfig, AutoTokenizer)),
         ("encoders.audio", cfg.encoders.audio, (AutoConfig,)),
     ):
@@ -28,25 +28,25 @@ def check(cfg: Config) -> list[str]:
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise ValueError(
-                f"{what} {name} cannot be read ({reason}): name a folder, or an id of the hub; one"
-                f" with a licence of its own, such as Llama, is to be accepted on"
-                f" https://huggingface.co/{name} and needs `hf auth login` on this machine"
+                f"{setting} {name} cannot be read ({reason}): give a folder or an id of the hub. If"
+                f" the model has a licence of its own, like Llama, accept it on"
+                f" https://huggingface.co/{name} and run `hf auth login` on this machine"
             ) from None
-        lines.append(f"{what:15} {name}")
+        lines.append(f"{setting:15} {name}")
     folder = Path(cfg.encoders.video)
     if not (folder / "model.safetensors").exists():
         raise ValueError(
             f"encoders.video {folder} is not a folder with config.json and model.safetensors: get"
-            " a checkpoint of AV-HuBERT, such as large_vox_iter5.pt, from"
-            " https://facebookresearch.github.io/av_hubert and give it as --avhubert (or run"
-            f" tools/convert_avhubert.py CHECKPOINT.pt {folder})"
+            " an AV-HuBERT checkpoint, such as large_vox_iter5.pt, from"
+            " https://facebookresearch.github.io/av_hubert and give it to the recipe as --avhubert,"
+            f" or run tools/convert_avhubert.py CHECKPOINT.pt {folder}"
         )
     AVHuBERTConfig.from_file(folder / "config.json")
     return [*lines, f"{'encoders.video':15} {folder}"]
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Print the models, or what is wrong with the first that cannot be had."""
+    """Print the models of a configuration."""
     parser = Parser(__doc__)
     parser.add_argument("--config", required=True, help="YAML file, such as conf/train_x.yaml")
     parser.add_argument("overrides", nargs="*", help="section.key=value")

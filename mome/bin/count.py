@@ -1,98 +1,15 @@
 """Count parameters: python -m mome.bin.count --config conf/train_mome_layer.yaml [--json]
 
-Of the adapters, those used for a token at a scale (active) and all of them (resident); and those of
-the projectors. Nothing is downloaded or allocated: the shapes of the LLMs and encoders that the
-configurations name are known here; those of a folder are read from its config.json.
+Prints the parameters of the adapters that a token uses at one scale (active), of all adapters
+(resident), and of the projectors. Nothing is downloaded: the shapes of the LLMs and encoders that
+the configurations name are known; those of a folder are read from its config.json.
 """
 
 import json
-from pathlib import Path
-
-import torch
-from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig
 
 from mome import config
 from mome.bin import Parser, run
-from mome.config import Config
-from mome.model import MoMEModel
-
-LLMS = {  # width, layers, heads, key-value heads, feed-forward width, tied embeddings
-    "meta-llama/Llama-3.2-1B": (2048, 16, 32, 8, 8192, True),
-    "meta-llama/Llama-3.2-3B": (3072, 28, 24, 8, 8192, True),
-    "meta-llama/Llama-3.1-8B": (4096, 32, 32, 8, 14336, False),
-    "downloads/SmolLM2-135M-Instruct": (576, 30, 9, 3, 1536, True),
-    "downloads/baby-llm": (64, 2, 4, 2, 128, True),
-}
-ENCODERS = {  # width of the frames
-    "openai/whisper-tiny": 384,
-    "openai/whisper-base": 512,
-    "openai/whisper-small": 768,
-    "openai/whisper-medium": 1024,
-    "openai/whisper-large-v3": 1280,
-    "downloads/whisper-tiny.en": 384,
-    "downloads/baby-whisper": 64,
-    "downloads/baby-avhubert": 32,
-    "downloads/avhubert-base": 768,
-    "downloads/avhubert-large": 1024,
-    "exp/video_encoder": 256,
-}
-
-
-def shapes_of(llm: str) -> LlamaConfig:
-    """The configuration of an LLM, known here or read from its folder."""
-    known = llm.removesuffix("-Instruct") if llm.startswith("meta-llama") else llm
-    if known not in LLMS:
-        if not Path(llm, "config.json").is_file():
-            raise ValueError(
-                f"the shapes of {llm} are not known: name a folder with its config.json, or one of"
-                f" {', '.join(LLMS)}"
-            )
-        return AutoConfig.from_pretrained(llm)
-    width, layers, heads, kv_heads, feed_forward, tied = LLMS[known]
-    return LlamaConfig(
-        vocab_size=128_256 if known.startswith("meta-llama") else 49_152,
-        hidden_size=width,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        num_key_value_heads=kv_heads,
-        intermediate_size=feed_forward,
-        tie_word_embeddings=tied,
-    )
-
-
-def width_of(encoder: str) -> int:
-    """Width of an encoder's frames, known here or read from its folder."""
-    path = Path(encoder, "config.json")
-    if path.is_file():
-        found = json.loads(path.read_text())
-        for name in ("d_model", "dim"):
-            if name in found:
-                return found[name]
-    name = encoder.removesuffix(".en") if encoder.startswith("openai") else encoder
-    if name not in ENCODERS:
-        raise ValueError(
-            f"the frame width of {encoder} is not known: name a folder with its config.json, or one"
-            f" of {', '.join(ENCODERS)}"
-        )
-    return ENCODERS[name]
-
-
-class NoTokenizer:
-    """Enough of a tokenizer to build a model whose text does not matter."""
-
-    bos_token_id, eos_token_id = 1, 2
-
-    def __call__(self, text: str, add_special_tokens: bool = True):
-        return type("Encoding", (), {"input_ids": [0]})
-
-
-def count(cfg: Config) -> dict[str, int]:
-    """Parameters of a configuration: {"active": n, "resident": n, "projectors": n}."""
-    with torch.device("meta"):
-        llm = AutoModelForCausalLM.from_config(shapes_of(cfg.model.llm))
-        widths = {"audio": width_of(cfg.encoders.audio), "video": width_of(cfg.encoders.video)}
-        model = MoMEModel(cfg.model, llm, NoTokenizer(), widths)
-    return model.count_parameters()
+from mome.scoring import cost
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -102,11 +19,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--json", action="store_true", help="print JSON, for programs")
     parser.add_argument("overrides", nargs="*", help="section.key=value")
     args = parser.parse_args(argv)
-    found = count(config.load(args.config, args.overrides))
+    counts = cost.count_parameters(config.load(args.config, args.overrides))
     if args.json:
-        print(json.dumps(found))
+        print(json.dumps(counts))
         return
-    for name, number in found.items():
+    for name, number in counts.items():
         print(f"{name:12} {number:>13,}  ({number / 1e6:.3f}M)")
 
 

@@ -1,6 +1,7 @@
 """Draw a clip as the model gets it: python -m mome.bin.plot data/test dump/mouths/test --out c.png
 
-Some of its pictures and mouth crops, its spectrogram, and the tokens of some scales in time.
+Draws some of its images and mouth crops, its spectrogram, and the time that each token of some
+scales covers.
 """
 
 from pathlib import Path
@@ -9,7 +10,7 @@ from espnet2.fileio.read_text import read_2columns_text
 
 from mome.bin import Parser, run
 from mome.compression import Scale
-from mome.data import audio, video
+from mome.data import audio, crops, video
 from mome.scoring import plots
 
 
@@ -18,13 +19,19 @@ def main(argv: list[str] | None = None) -> None:
     parser = Parser(__doc__)
     parser.add_argument("data_dir", type=Path, help="such as data/test")
     parser.add_argument("mouths_dir", type=Path, help="such as dump/mouths/test")
-    parser.add_argument("--utterance", help="which one; the first one by default")
-    parser.add_argument("--scales", nargs="+", default=["a4_v2", "a16_v5"], help="of both streams")
-    parser.add_argument("--out", type=Path, required=True, help="the picture: .png, .pdf, .svg")
+    parser.add_argument("--utterance", help="its id (default: the first one)")
+    parser.add_argument(
+        "--scales", nargs="+", default=["a4_v2", "a16_v5"], help="to draw, of both streams"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="figure to write: .png, .pdf or .svg"
+    )
     args = parser.parse_args(argv)
     scales = [Scale.parse(s) for s in args.scales]
     if not all(s.audio and s.video for s in scales):
-        parser.error(f"--scales are those of audio and video, such as a4_v2; got {args.scales}")
+        parser.error(
+            f"--scales must have audio and video, such as a4_v2; got {' '.join(args.scales)}"
+        )
     tables = {}
     for name, path in (
         ("text", args.data_dir / "text"),
@@ -37,10 +44,10 @@ def main(argv: list[str] | None = None) -> None:
         tables[name] = read_2columns_text(path)
     utterance = args.utterance or min(tables["mouths"])
     if utterance not in tables["mouths"]:
-        raise ValueError(f"{args.mouths_dir} has no utterance {utterance}")
+        raise ValueError(f"{args.mouths_dir / 'mouths.scp'} has no utterance {utterance}")
     plots.clip(
-        video.read_frames(tables["video"][utterance]),
-        video.read_mouth(tables["mouths"][utterance]),
+        video.read_images(tables["video"][utterance]),
+        crops.read(tables["mouths"][utterance]),
         audio.read(tables["wav"][utterance]),
         scales,
         f"{utterance}: {tables['text'][utterance].lower()}",

@@ -3,126 +3,13 @@
 
 Writes <out>/score_wer/{ref.trn,hyp.trn,result.txt}, score_cer/ and, with --token_model, score_ter/,
 in sclite's form. The second form, stage 5 of a recipe, scores every decode_<scale>/<set>/text of an
-experiment. Where NIST sclite is installed, what it says is kept beside, in sclite.txt.
+experiment. Where NIST sclite is installed, it runs too, and score_wer/sclite.txt is its output.
 """
 
-import json
-import logging
-import re
-import shutil
-import subprocess
-from collections.abc import Callable
 from pathlib import Path
 
-from espnet2.fileio.read_text import read_2columns_text
-
-from mome import files
 from mome.bin import Parser, run
-from mome.scoring import wer
-
-log = logging.getLogger(__name__)
-
-
-def sclite_command() -> list[str] | None:
-    """How NIST sclite is called on this machine, if it is there."""
-    if shutil.which("sclite"):
-        return ["sclite"]
-    return ["sctk", "sclite"] if shutil.which("sctk") else None
-
-
-def run_sclite(folder: Path) -> tuple[int, int] | None:
-    """Run sclite on the trn files of a folder: (words, errors), or None when it is not there."""
-    command = sclite_command()
-    if command is None:
-        return None
-    files = ["-r", "ref.trn", "trn", "-h", "hyp.trn", "trn"]
-    done = subprocess.run(
-        [*command, *files, "-i", "rm", "-s", "-e", "utf-8", "-o", "rsum", "pra", "stdout"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    (folder / "sclite.txt").write_text(done.stdout + done.stderr)
-    total = re.search(r"\| *Sum *\| *\d+ +(\d+) *\| *\d+ +\d+ +\d+ +\d+ +(\d+) ", done.stdout)
-    if total is None:
-        log.warning(f"{folder / 'sclite.txt'}: sclite gave no totals")
-        return None
-    return int(total[1]), int(total[2])
-
-
-def read_text(path: Path) -> dict[str, str]:
-    """Kaldi text; an utterance with nothing behind its id has the text ""."""
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: decode it (stage 4) before scoring")
-    return read_2columns_text(path)
-
-
-def units(token_model: str) -> dict[str, Callable[[str], list[str]]]:
-    """What is counted: word, character and, with a SentencePiece model, token error rates."""
-    found = {"wer": str.split, "cer": wer.split_characters}
-    if token_model:
-        import sentencepiece
-
-        pieces = sentencepiece.SentencePieceProcessor(model_file=token_model)
-        found["ter"] = lambda text: pieces.encode(text, out_type=str)
-    return found
-
-
-def score_one(ref: Path, hyp: Path, out: Path, utt2spk: Path | None, token_model: str) -> wer.Score:
-    """Score one set in all units; returns the word score."""
-    refs, hyps = read_text(ref), read_text(hyp)
-    speakers = read_2columns_text(utt2spk) if utt2spk and utt2spk.exists() else None
-    scores = {}
-    for name, split in units(token_model).items():
-        try:
-            scores[name] = wer.score(refs, hyps, speakers, split)
-        except ValueError as error:
-            raise ValueError(f"{hyp} against {ref}: {error}") from None
-        write_reports(scores[name], out / f"score_{name}", str(hyp), with_sclite=name == "wer")
-    counts = {name: score.as_dict() for name, score in scores.items()}
-    (out / "score.json").write_text(json.dumps(counts, indent=1) + "\n")
-    return scores["wer"]
-
-
-def write_reports(result: wer.Score, folder: Path, title: str, with_sclite: bool) -> None:
-    """ref.trn, hyp.trn, result.txt; result.txt comes last and whole."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for side, name in enumerate(("ref", "hyp")):
-        (folder / f"{name}.trn").write_text(wer.trn(result, side))
-    text = wer.result_text(result, title)
-    theirs = run_sclite(folder) if with_sclite else None
-    if theirs:
-        text += f"\nNIST sclite counts {theirs[1]} errors in {theirs[0]} words; here, "
-        text += f"{result.errors} in {result.words}. Its alignment weighs a substitution 4, an\n"
-        text += "insertion or deletion 3 (see sclite.txt); the one here makes fewest errors.\n"
-    beside = folder / "result.tmp"
-    beside.write_text(text)
-    beside.replace(folder / "result.txt")
-
-
-def score_experiment(exp_dir: Path, data_dir: Path, token_model: str) -> None:
-    """Score all that was decoded and is not scored yet."""
-    found = sorted(exp_dir.glob("decode_*/*/text"))
-    if not found:
-        raise FileNotFoundError(f"{exp_dir} has no decode_<scale>/<set>/text: run stage 4")
-    for hyp in found:
-        about = json.loads((hyp.parent / "decode.json").read_text())
-        data = data_dir / Path(about["data"]).name
-        out = hyp.parent / "score_wer"
-        inputs = {
-            "ref": files.digest(data / "text"),
-            "hyp": files.digest(hyp),
-            "utt2spk": files.digest(data / "utt2spk"),
-            "token_model": files.digest(token_model) if token_model else None,
-            "sclite": sclite_command(),
-        }
-        if files.up_to_date(out, inputs):
-            continue
-        files.clear_stamp(out)
-        result = score_one(data / "text", hyp, hyp.parent, data / "utt2spk", token_model)
-        files.write_stamp(out, inputs)
-        log.info(f"{hyp.parent}: WER {result.error_rate:.1f} %")
+from mome.scoring import sets
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -130,18 +17,18 @@ def main(argv: list[str] | None = None) -> None:
     parser = Parser(__doc__)
     parser.add_argument("exp_dir", nargs="?", type=Path, help="exp/<tag>: score all it decoded")
     parser.add_argument("--data", type=Path, default=Path("data"), help="data directories of sets")
-    parser.add_argument("--ref", type=Path, help="Kaldi text")
-    parser.add_argument("--hyp", type=Path, help="Kaldi text")
+    parser.add_argument("--ref", type=Path, help="Kaldi text of the references")
+    parser.add_argument("--hyp", type=Path, help="Kaldi text of the hypotheses")
     parser.add_argument("--out", type=Path, help="folder for score_wer/ and the others")
-    parser.add_argument("--utt2spk", type=Path, help="speakers, for the summary")
+    parser.add_argument("--utt2spk", type=Path, help="speakers, for sums by speaker")
     parser.add_argument("--token_model", default="", help="SentencePiece model, for score_ter/")
     args = parser.parse_args(argv)
     if args.exp_dir:
-        score_experiment(args.exp_dir, args.data, args.token_model)
+        sets.score_experiment(args.exp_dir, args.data, args.token_model)
         return
     if not (args.ref and args.hyp and args.out):
         parser.error("give an experiment folder, or --ref, --hyp and --out")
-    result = score_one(args.ref, args.hyp, args.out, args.utt2spk, args.token_model)
+    result = sets.score_set(args.ref, args.hyp, args.out, args.utt2spk, args.token_model)
     print(f"WER {result.error_rate:.2f} % ({result.errors} of {result.words} words)")
 
 

@@ -1,157 +1,45 @@
-"""Corpora: one file each, its layout and its quirks; here, the text files that they share.
+"""Corpora, one file each: how the corpus lies on disk, and its clips by set.
 
-    Text:  THE WORDS IN UPPER CASE
-    Conf:  4
-    Ref:   where it is from
-
-    FRAME X Y W H
-    000001 0.25 0.10 0.40 0.40
-
-    WORD START END ASDSCORE
-    THE 0.00 0.12 8.2
-
-Any section may be missing, and columns are found by their names.
+Every file has the names of `Corpus` below. Commands find a corpus by the name of its file, so a new
+corpus is one new file here. `text_file.py` is no corpus: it reads the text files of LRS2, LRS3 and
+mini, and lists the clips of a folder of them.
 """
 
-import itertools
-import math
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import importlib
+import pkgutil
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol, cast
 
-from mome.data.datadir import Clip
-
-MARKS = re.compile(r"\{[^}]*\}")  # {LG}, {NS}: laughter, noise
-NOT_A_WORD = re.compile(r"[^\w']|_")
+SHARED = {"text_file"}  # files here that are not a corpus
 
 
 @dataclass(frozen=True)
-class Word:
-    """A word, as `normalise` gives it, and its time in seconds."""
+class Clip:
+    """One clip of a corpus, as the reader of the corpus found it.
 
-    word: str
-    start: float
-    end: float
-
-
-@dataclass(frozen=True)
-class TextFile:
-    """What a text file says: `text` is normalised, "" when there is none; `words` empty, likewise.
-
-    `headers` holds the lines `Name: value`, as they stand.
+    Attributes:
+        text: the words, normalised; "" when the clip has no text.
+        times: start and end in seconds when the clip is a piece of its file; the end is None for
+            the last piece, which goes on to the end of the file.
+        max_seconds: a longer clip cannot be used.
+        fault: why the clip cannot be used at all; "" when no reason is known.
     """
 
+    utterance: str
+    speaker: str
+    media_path: Path
     text: str
-    headers: dict[str, str] = field(default_factory=dict)
-    words: list[Word] = field(default_factory=list)
-
-
-def normalise(text: str) -> str:
-    """Lower case, no marks in braces, no punctuation but apostrophes, single spaces."""
-    text = MARKS.sub(" ", text.replace("\u2019", "'")).lower()
-    words = NOT_A_WORD.sub(" ", text).split()
-    return " ".join(word for word in words if word.strip("'"))
-
-
-def read_text_file(path: str | Path) -> TextFile:
-    """Read a text file of LRS2, LRS3 or mini. ValueError names the file and the line at fault."""
-    headers: dict[str, str] = {}
-    words: list[Word] = []
-    columns: list[str] = []  # of the section that the line is in
-    for line in Path(path).read_text(encoding="utf-8-sig").splitlines():
-        name, colon, value = line.partition(":")
-        parts = line.split()
-        if not parts:
-            columns = []
-        elif colon and not columns:
-            headers[name.strip()] = value.strip()
-        elif not columns:
-            columns = [part.upper() for part in parts]
-        elif "WORD" in columns:
-            words += read_word(path, line, dict(zip(columns, parts, strict=False)))
-    return TextFile(normalise(headers.get("Text", "")), headers, words)
-
-
-def read_word(path: str | Path, line: str, row: dict[str, str]) -> list[Word]:
-    """The word of a line; none when it is only a mark."""
-    try:
-        word, start, end = normalise(row["WORD"]), float(row["START"]), float(row["END"])
-    except (KeyError, ValueError):
-        raise ValueError(f"{path}: '{line}' does not give a WORD, its START and its END") from None
-    return [Word(word, start, end)] if word else []
-
-
-def pieces(words: list[Word], max_seconds: float) -> list[tuple[float, float | None, str]]:
-    """Cut a long clip between words: (start, end, text) of pieces of at most `max_seconds`.
-
-    In seconds; the first starts at 0 and the last ends with the clip, None. Pieces are about
-    equally long. ValueError when a word and the silence around it are longer than a piece may be.
-    """
-    total = words[-1].end
-    # Between two words, the middle of what is between them.
-    gaps = [(a.end + b.start) / 2 for a, b in itertools.pairwise(words)]
-    for count in range(math.ceil(total / max_seconds), len(words) + 1):
-        cuts = []
-        for k in range(1, count):
-            later = [i for i in range(len(gaps)) if not cuts or i > cuts[-1]]
-            if later:
-                cuts.append(min(later, key=lambda i: abs(gaps[i] - k * total / count)))
-        bounds = [0.0, *(gaps[i] for i in cuts), total]
-        if all(b - a <= max_seconds for a, b in itertools.pairwise(bounds)):
-            firsts = [0, *(i + 1 for i in cuts), len(words)]
-            return [
-                (
-                    bounds[k],
-                    bounds[k + 1] if k + 1 < len(firsts) - 1 else None,
-                    " ".join(w.word for w in words[firsts[k] : firsts[k + 1]]),
-                )
-                for k in range(len(firsts) - 1)
-            ]
-    raise ValueError(f"it cannot be cut into pieces of at most {max_seconds:g} s between words")
-
-
-def clips_of_folder(
-    folder: Path, utterance: str, max_seconds: float | None = None
-) -> Iterator[Clip]:
-    """The clips `<5 digits>.{mp4,txt}` of a folder, which is a speaker's; ids `<utterance>-<clip>`.
-
-    Upper-case extensions count. A text without a clip is given, too: its clip does not exist, which
-    is told where it is read. With `max_seconds`, longer clips are given in pieces.
-    """
-    media, texts = {}, {}
-    for path in folder.iterdir():
-        for suffix, found in ((".mp4", media), (".txt", texts)):
-            if path.suffix.lower() == suffix and not path.name.startswith("."):
-                found[path.stem] = path
-    for stem in sorted(media.keys() | texts.keys()):
-        media_path = media.get(stem, folder / f"{stem}.mp4")
-        yield from clips_at(media_path, texts.get(stem), utterance, max_seconds)
-
-
-def clips_at(
-    media_path: Path, text_path: Path | None, speaker: str, max_seconds: float | None
-) -> Iterator[Clip]:
-    """A clip, whole or in pieces; its reader tells what is wrong with it when it comes to that."""
-    name = f"{speaker}-{media_path.stem}"
-    if text_path is None:
-        yield Clip(name, speaker, media_path, "")
-        return
-    try:
-        about = read_text_file(text_path)
-        if max_seconds is None or not about.words or about.words[-1].end <= max_seconds:
-            limit = None if about.words else max_seconds
-            yield Clip(name, speaker, media_path, about.text, max_seconds=limit)
-            return
-        for k, (start, end, text) in enumerate(pieces(about.words, max_seconds)):
-            yield Clip(f"{name}-{k:02d}", speaker, media_path, text, times=(start, end))
-    except ValueError as error:
-        yield Clip(name, speaker, media_path, "", fault=f"{text_path}: {error}")
+    phones_path: Path | None = None
+    times: tuple[float, float | None] | None = None
+    max_seconds: float | None = None
+    fault: str = ""
 
 
 @dataclass(frozen=True)
 class Coverage:
-    """How much of a split is there: clips with media and text, and how many it should have."""
+    """How complete a split is: its clips that have media and text, and how many it should have."""
 
     split: str
     found: int
@@ -160,3 +48,59 @@ class Coverage:
     @property
     def missing(self) -> int:
         return self.expected - self.found
+
+
+class Corpus(Protocol):
+    """What each file of this folder has.
+
+    HOURS: the choices of hours of training data, the default first; empty when there is no choice.
+    SPEAKERS_DISJOINT: whether each speaker must be in one set only.
+    """
+
+    HOURS: tuple[int, ...]
+    SPEAKERS_DISJOINT: bool
+
+    def list_sets(self, root: str | Path, hours: int | None = None) -> dict[str, list[Clip]]:
+        """The clips of each set ("train", "valid", "test"), sorted by utterance.
+
+        Raises FileNotFoundError when the corpus is not at `root`, ValueError for other hours.
+        """
+        ...
+
+    def coverage(self, root: str | Path, hours: int | None = None) -> list[Coverage]:
+        """How complete each split is; empty for a corpus whose numbers of clips are not known."""
+        ...
+
+
+def names() -> list[str]:
+    """The names of the corpora, sorted."""
+    return sorted({module.name for module in pkgutil.iter_modules(__path__)} - SHARED)
+
+
+def load(name: str) -> Corpus:
+    """The corpus of this name. Raises ValueError when there is none."""
+    if name not in names():
+        raise ValueError(f"there is no corpus '{name}'; there are {', '.join(names())}")
+    return cast(Corpus, importlib.import_module(f"{__name__}.{name}"))
+
+
+def choose_hours(corpus: str, hours: int | None, choices: tuple[int, ...]) -> int | None:
+    """The hours asked for, or the first choice. Raises ValueError when they are not a choice."""
+    if hours is None:
+        return choices[0] if choices else None
+    if not choices:
+        raise ValueError(f"{corpus} has one training set only: it cannot be limited to {hours} h")
+    if hours not in choices:
+        raise ValueError(f"{corpus} is trained on {' or '.join(map(str, choices))} h, not {hours}")
+    return hours
+
+
+def sort(clips: Iterable[Clip]) -> list[Clip]:
+    """Sort by the bytes of the utterance id, as `LC_ALL=C sort` does."""
+    return sorted(clips, key=lambda clip: clip.utterance.encode())
+
+
+def count_clips(split: str, clips: Iterable[Clip], expected: int) -> Coverage:
+    """How complete a split with these clips is; a clip that was cut into pieces counts once."""
+    found = {clip.media_path for clip in clips if clip.text and clip.media_path.exists()}
+    return Coverage(split, len(found), expected)

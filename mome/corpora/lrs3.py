@@ -1,40 +1,40 @@
 """LRS3 (TED): <root>/{pretrain,trainval,test}/<video>/<5 digits>.{mp4,txt}.
 
-LRS3 has no validation set. Ours is held out of trainval by a fixed hash of the video's id, 1,200
-clips or a little more (of a part of the corpus, the same share); what pretrain has of these videos
-is left out of training, so no speaker is on both sides. Training is pretrain and trainval (433 h)
-or trainval alone (30 h). Clips of pretrain that are longer than 16 s are cut between words.
+LRS3 has no validation set. Ours is a part of trainval: videos in the order of a hash of their id,
+until they have 1,200 clips or a little more (in a part of the corpus, the same share). The clips of
+these videos in pretrain are left out of training, so no speaker is in two sets. Training uses
+pretrain and trainval (433 h), or trainval alone (30 h). Clips of pretrain that are longer than 16 s
+are cut between words.
 """
 
 import hashlib
 from pathlib import Path
 
-from mome.corpora import Coverage, clips_of_folder
-from mome.data.datadir import Clip
+from mome.corpora import Clip, Coverage, choose_hours, count_clips, sort
+from mome.corpora.text_file import MAX_SECONDS, clips_of_folder
 
-SETS = ("train", "valid", "test")
-HOURS = (433, 30)  # of training, the first one by default
+HOURS: tuple[int, ...] = (433, 30)
+SPEAKERS_DISJOINT = True
 EXPECTED = {"pretrain": 118_516, "trainval": 31_982, "test": 1_321}  # clips
 VALID_SHARE = 1_200 / EXPECTED["trainval"]
-MAX_SECONDS = 16.0
 
 
-def list_sets(root: str | Path, hours: int = 433) -> dict[str, list[Clip]]:
-    """The clips of each set, sorted by utterance. FileNotFoundError without a folder of LRS3's."""
-    if hours not in HOURS:
-        raise ValueError(f"LRS3 is trained on {' or '.join(map(str, HOURS))} h, not {hours}")
+def list_sets(root: str | Path, hours: int | None = None) -> dict[str, list[Clip]]:
+    """The clips of each set, sorted by utterance. FileNotFoundError when a split has no folder."""
     splits = {name: read_split(Path(root), name) for name in splits_of(hours)}
     held_out = validation_videos(splits["trainval"])
-    train = [c for name in splits_of(hours)[:-1] for c in splits[name]]
+    train = [clip for name, clips in splits.items() if name != "test" for clip in clips]
     return {
-        "train": sort([c for c in train if c.speaker not in held_out]),
-        "valid": sort([c for c in splits["trainval"] if c.speaker in held_out]),
+        "train": sort(clip for clip in train if clip.speaker not in held_out),
+        "valid": sort(clip for clip in splits["trainval"] if clip.speaker in held_out),
         "test": sort(splits["test"]),
     }
 
 
-def splits_of(hours: int) -> list[str]:
-    return ["pretrain", "trainval", "test"] if hours == HOURS[0] else ["trainval", "test"]
+def splits_of(hours: int | None) -> list[str]:
+    """The splits that are read when training uses so many hours."""
+    everything = choose_hours("LRS3", hours, HOURS) == HOURS[0]
+    return ["pretrain", "trainval", "test"] if everything else ["trainval", "test"]
 
 
 def read_split(root: Path, split: str) -> list[Clip]:
@@ -46,7 +46,7 @@ def read_split(root: Path, split: str) -> list[Clip]:
         )
     longest = MAX_SECONDS if split == "pretrain" else None
     videos = sorted(path for path in (root / split).iterdir() if path.is_dir())
-    return [c for video in videos for c in clips_of_folder(video, video.name, longest)]
+    return [clip for video in videos for clip in clips_of_folder(video, longest)]
 
 
 def validation_videos(trainval: list[Clip]) -> set[str]:
@@ -63,18 +63,7 @@ def validation_videos(trainval: list[Clip]) -> set[str]:
     return chosen
 
 
-def coverage(root: str | Path, hours: int = 433) -> list[Coverage]:
+def coverage(root: str | Path, hours: int | None = None) -> list[Coverage]:
     """How many clips of each split have their media and their text."""
-    rows = []
-    for split in splits_of(hours):
-        names = {(c.speaker, c.media_path) for c in read_split(Path(root), split) if is_whole(c)}
-        rows.append(Coverage(split, len(names), EXPECTED[split]))
-    return rows
-
-
-def is_whole(clip: Clip) -> bool:
-    return bool(clip.text) and clip.media_path.exists()
-
-
-def sort(clips: list[Clip]) -> list[Clip]:
-    return sorted(clips, key=lambda c: c.utterance.encode())
+    splits = splits_of(hours)
+    return [count_clips(name, read_split(Path(root), name), EXPECTED[name]) for name in splits]

@@ -1,7 +1,7 @@
 """Feature matrices on disk: Kaldi archives and their index, `x.ark` and `x.scp`.
 
 An index line is `<utterance> <ark path>:<byte offset>`, sorted as bytes. Shapes: (T, D), T frames
-of width D. kaldiio writes no float16, so archives are halved by Kaldi's own two-byte compression:
+of width D. kaldiio writes no float16, so values are stored in two bytes by Kaldi's own compression:
 65536 levels between the smallest and the largest value of a matrix.
 """
 
@@ -16,6 +16,8 @@ from espnet2.fileio.read_text import read_2columns_text
 from kaldiio.compression_header import kTwoByteAuto  # 3; method 2 keeps one byte a value
 from kaldiio.matio import read_matrix_or_vector
 
+from mome import files
+
 BINARY = b"\0B"  # first bytes of each entry
 REMEDY = "delete the folder and run the stage of the recipe that writes it again"
 
@@ -23,52 +25,46 @@ REMEDY = "delete the folder and run the stage of the recipe that writes it again
 def write_ark(
     scp_path: str | Path, items: Iterable[tuple[str, np.ndarray]], compress: bool = True
 ) -> dict[str, int]:
-    """Write (utterance, (T, D) float32) pairs to an ark beside `scp_path`, then the index.
+    """Write (utterance, (T, D) float32) pairs to an ark next to `scp_path`, then the index.
 
-    Both are written beside and renamed: whatever goes wrong (a full disk, an error of `items`),
-    no half file has the final name, and no index points into an ark that is not its own.
-    Returns the number of frames of each utterance. Raises ValueError for a matrix that is empty,
-    not 2-D or not finite, and for an utterance that comes twice.
+    Whatever goes wrong (a full disk, an error of `items`), both files are whole or not there, and
+    no index points into an ark that is not its own. Returns the number of frames of each utterance.
+    Raises ValueError for a matrix that is empty, not 2-D or not finite, and for an utterance that
+    comes twice.
     """
     scp_path = Path(scp_path)
     ark_path = scp_path.with_suffix(".ark")
-    ark_path.parent.mkdir(parents=True, exist_ok=True)
-    beside = Path(f"{ark_path}.tmp")
+    method = kTwoByteAuto if compress else None
     entries: dict[str, str] = {}
     num_frames: dict[str, int] = {}
-    try:
-        with beside.open("wb") as file:
+    with files.atomic_write(ark_path) as tmp_path:
+        with tmp_path.open("wb") as file:
             for utterance, x in items:
-                x = np.ascontiguousarray(x, dtype=np.float32)
-                if x.ndim != 2 or not x.size or not np.isfinite(x).all():
-                    what = "values that are not finite" if x.ndim == 2 and x.size else "no frames"
-                    raise ValueError(
-                        f"features of {utterance} for {ark_path} have {what} (shape {x.shape})"
-                    )
                 if utterance in entries:
                     raise ValueError(f"{utterance} comes twice in the features for {ark_path}")
+                x = _checked(x, f"features of {utterance} for {ark_path}")
                 offset = file.tell() + len(utterance.encode()) + 1
-                method = kTwoByteAuto if compress else None
                 kaldiio.save_ark(file, {utterance: x}, compression_method=method)
                 entries[utterance] = f"{ark_path}:{offset}"
                 num_frames[utterance] = len(x)
-        scp_path.unlink(missing_ok=True)
-        os.replace(beside, ark_path)
-    finally:
-        beside.unlink(missing_ok=True)
+        scp_path.unlink(missing_ok=True)  # it points into the ark that is now replaced
     write_scp(scp_path, entries)
     return num_frames
 
 
+def _checked(x: np.ndarray, name: str) -> np.ndarray:
+    """The matrix as float32. Raises ValueError, which calls it `name`, when it is none."""
+    x = np.ascontiguousarray(x, dtype=np.float32)
+    if x.ndim != 2 or not x.size or not np.isfinite(x).all():
+        fault = "values that are not finite" if x.ndim == 2 and x.size else "no frames"
+        raise ValueError(f"{name} have {fault} (shape {x.shape})")
+    return x
+
+
 def write_scp(scp_path: str | Path, entries: dict[str, str]) -> None:
-    """Write an index, sorted; beside, then renamed."""
-    beside = Path(f"{scp_path}.tmp")
+    """Write an index, sorted."""
     lines = (f"{utterance} {entries[utterance]}\n" for utterance in sorted(entries, key=str.encode))
-    try:
-        beside.write_text("".join(lines), encoding="utf-8")
-        os.replace(beside, scp_path)
-    finally:
-        beside.unlink(missing_ok=True)
+    files.write_text(scp_path, "".join(lines))
 
 
 def read_scp(scp_path: str | Path) -> dict[str, str]:
@@ -107,19 +103,3 @@ def load(entry: str, utterance: str | None = None) -> np.ndarray:
         f"{ark_path} is truncated or corrupt ({os.path.getsize(ark_path)} bytes): cannot read"
         f" {whose} at byte {offset}; {REMEDY}"
     )
-
-
-def merge(scp_paths: Iterable[str | Path], out_scp: str | Path) -> dict[str, str]:
-    """Join the indices of parallel jobs in one, sorted; the arks stay where they are.
-
-    Raises ValueError for an utterance that two of them have.
-    """
-    merged: dict[str, str] = {}
-    for scp_path in scp_paths:
-        entries = read_scp(scp_path)
-        twice = sorted(merged.keys() & entries.keys())
-        if twice:
-            raise ValueError(f"{scp_path} has {twice[0]}, which another job has written too")
-        merged.update(entries)
-    write_scp(out_scp, merged)
-    return merged

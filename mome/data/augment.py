@@ -1,16 +1,17 @@
-"""What training does to a mouth video before its encoder, anew each time (MoME §4.1).
+"""Random changes of a mouth video before its encoder, new ones each time (MoME A.3).
 
 A crop at a random place, a mirror image for half of the clips, and masks in time. Decoding and
-features on disk see the centre crop alone.
+stored features use the centre crop alone.
 
 Shape key
-    T  pictures, 25 a second    H, W  pixels
+    T  images, 25 a second    H, W  pixels
 """
 
 import numpy as np
 
+from mome.data import VIDEO_FPS
+
 GREY = 107  # what AV-HuBERT's normalisation maps to 0
-SECOND = 25  # pictures
 
 
 def random_crop(mouth_THW: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -20,18 +21,18 @@ def random_crop(mouth_THW: np.ndarray, size: int, rng: np.random.Generator) -> n
 
 
 def mirror(mouth_THW: np.ndarray) -> np.ndarray:
-    """Left and right exchanged."""
+    """Exchange left and right."""
     return mouth_THW[:, :, ::-1]
 
 
 def mask_time(mouth_THW: np.ndarray, longest_s: float, rng: np.random.Generator) -> np.ndarray:
-    """Grey out one piece for each begun second, of 0 to `longest_s` seconds; a copy.
+    """A copy with one grey piece for each second or part of one, 0 to `longest_s` seconds long.
 
     Adaptive as in Ma et al. (2022): longer clips get more masks, not longer ones.
     """
     masked, T = mouth_THW.copy(), len(mouth_THW)
-    for _ in range(-(-T // SECOND)):
-        length = min(int(rng.integers(round(longest_s * SECOND) + 1)), T)
+    for _ in range(-(-T // VIDEO_FPS)):
+        length = min(int(rng.integers(round(longest_s * VIDEO_FPS) + 1)), T)
         start = int(rng.integers(T - length + 1))
         masked[start : start + length] = GREY
     return masked

@@ -1,46 +1,125 @@
-"""The frozen encoders at work while a model trains: no two epochs see the same (MoME §4.1).
+"""Where frames come from: archives that stage 2 wrote, or frozen encoders that run now (MoME A.3).
 
-In place of the features that stage 2 writes: each time an utterance comes up its audio is clean or
-in new noise, its mouth cropped at another place, mirrored or not, and masked. Slower than reading
-archives, and takes no disk. What is random comes from the seed of the pick, so that a training that
-is killed and resumed gives the same numbers.
+Both are a `FrameSource` (mome/data/dataset.py). `Archives` is fast and always gives the same
+frames. `Online` is slower, takes no disk, and can augment its input: each time an utterance comes
+up, its audio is clean or in new noise, and its mouth is cropped at another place, mirrored or not,
+and masked. What is random comes from the seed of the pick, so a training run that is killed and
+resumed gives the same numbers.
 """
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from espnet2.fileio.read_text import read_2columns_text
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 from mome import encoders
 from mome.config import EncodersConfig
-from mome.data import augment, datadir, video
-from mome.data.dataset import Archives, Pick
-from mome.data.mixing import Noise, waveform
+from mome.data import AUDIO_FPS, VIDEO_FPS, ark, augment, crops, datadir
+from mome.data.dataset import FrameSource, Pick
+from mome.data.noise import Noise, waveform
 
 READERS = 8  # threads
-STREAM = {"audio": 0, "video": 1}  # for seeds
+FPS = {"audio": AUDIO_FPS, "video": VIDEO_FPS}
+SEEDS = {"audio": 0, "video": 1}  # last number of a seed: the streams draw independently
+
+
+class Archives:
+    """The frames of a feature directory, `dump/feats/<set>/`, as stage 2 wrote them.
+
+    Args:
+        feats_dir: with audio.scp and video.scp (those of `streams`), text, utt2num_frames.
+        streams: "audio", "video": what the task needs.
+
+    Raises FileNotFoundError or ValueError when a table is missing or the keys differ.
+    """
+
+    def __init__(self, feats_dir: str | Path, streams: list[str]):
+        self.dir, self.streams = Path(feats_dir), streams
+        self.encoders: dict[str, Any] = {}  # none runs
+        self.text = self._table("text")
+        self.scps = {s: self._scp(f"{s}.scp") for s in streams}
+        self.noisy: list[dict[str, str]] = []
+        if "audio" in streams:
+            while (self.dir / f"audio_noisy{len(self.noisy) + 1}.scp").exists():
+                self.noisy.append(self._scp(f"audio_noisy{len(self.noisy) + 1}.scp"))
+        self.num_noisy = len(self.noisy)
+        counts = {"audio": "utt2num_frames", "video": "utt2num_video_frames"}
+        self.num_frames = {
+            s: {u: int(n) for u, n in self._table(counts[s]).items()} for s in streams
+        }
+        path = self.dir / "feats.json"
+        self.info: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+        self.store_rate = self.info.get("store_rate", 1)
+
+    def _table(self, name: str) -> dict[str, str]:
+        path = self.dir / name
+        if not path.exists():
+            raise FileNotFoundError(
+                f"{path} is missing: run stage 2 of the recipe to extract features"
+            )
+        return read_2columns_text(path)
+
+    def _scp(self, name: str) -> dict[str, str]:
+        entries = self._table(name)
+        if entries.keys() != self.text.keys():
+            odd = sorted(entries.keys() ^ self.text.keys())
+            raise ValueError(
+                f"{self.dir / name} and text differ in {len(odd)} utterances, such as {odd[0]}:"
+                " run stage 2 of the recipe again"
+            )
+        return entries
+
+    @property
+    def frame_dims(self) -> dict[str, int]:
+        """Width of the frames of each stream, that of its first utterance."""
+        return {s: ark.load(next(iter(scp.values()))).shape[1] for s, scp in self.scps.items()}
+
+    def frames(self, stream: str, chosen: list[tuple[str, Pick]]) -> list[Tensor]:
+        """The frames of utterances as their picks ask for them, (T_i, width) float32.
+
+        Audio that was stored averaged comes at 50 frames a second again: each average is repeated
+        for every frame that is in it, so that averages over more frames are exact.
+        """
+        found = []
+        for utterance, pick in chosen:
+            noisy = stream == "audio" and pick.copy
+            scp = self.noisy[pick.copy - 1] if noisy else self.scps[stream]
+            x = ark.load(scp[utterance], utterance)
+            if stream == "audio" and self.store_rate > 1:
+                x = np.repeat(x, self.store_rate, axis=0)[: self.num_frames[stream][utterance]]
+            found.append(torch.from_numpy(x))
+        return found
+
+    def batch_entries(self, stream: str, chosen: list[tuple[str, Pick]]) -> dict[str, Any]:
+        """The padded frames, and how many each utterance has."""
+        return padded(stream, self.frames(stream, chosen))
 
 
 class Online:
-    """Frames of the utterances of a data directory; the interface of `mome.data.dataset.Archives`.
+    """The frames of a data directory, `data/<set>/`, encoded when they are asked for.
 
     Args:
         data_dir: the set.
         mouths_dir: its mouth crops, `dump/mouths/<set>`; not read for a task without video.
         streams: "audio", "video": what the task needs.
-        config: the encoders, and what is done to their input.
+        config: the encoders, and how their input is augmented.
         device: where they run.
         augmented: as for training; else centre crops, clean audio, no masks.
         ready: encoders that are loaded already, by stream.
 
-    With LoRA on the video encoder, `frames` gives the mouths themselves: the model encodes them.
+    A video encoder with LoRA is trained by the model: batches then hold the mouths themselves,
+    under the key "mouths", and the model encodes them.
 
     Raises FileNotFoundError or ValueError when a table, an encoder or a crop is missing.
     """
 
-    num_noisy = 1  # kinds of noisy audio that a pick may ask for; here each is a new one
+    num_noisy = 1  # one kind of copy, in new noise each time
     store_rate = 1
 
     def __init__(
@@ -51,58 +130,63 @@ class Online:
         config: EncodersConfig,
         device: str | torch.device = "cpu",
         augmented: bool = True,
-        ready: dict[str, nn.Module] | None = None,
+        ready: dict[str, Any] | None = None,
     ):
         self.dir, self.streams, self.config = Path(data_dir), streams, config
         self.data = datadir.read(data_dir)
         self.text = self.data.text
         self.augmented, self.scps = augmented, {"audio": self.data.wav}
-        self.encodes_video = not config.video_lora_rank
         if "video" in streams:
             if mouths_dir is None:
                 raise ValueError(
-                    f"the videos of {data_dir} are to be encoded now, but its mouth crops were not"
-                    " named: give dump/mouths/<set> as --train_mouths or --valid_mouths"
+                    f"the videos of {data_dir} are to be encoded now, but no folder of mouth crops"
+                    " is given: give dump/mouths/<set> as --train_mouths or --valid_mouths"
                 )
             self.scps["video"], _ = datadir.with_mouths(self.data, mouths_dir)
             self.text = {u: self.text[u] for u in self.scps["video"]}
-        self.encoders = dict(ready or {})
+        self.encoders: dict[str, Any] = dict(ready or {})
         missing = [s for s in streams if s not in self.encoders]
         self.encoders |= load_encoders(missing, config, device)
-        self.info = {"features": "online", "pad_to_30s": config.pad_to_30s}
         self.frame_dims = {s: encoder.dim for s, encoder in self.encoders.items()}
+        self.info: dict[str, Any] = {"features": "online", "pad_to_30s": config.pad_to_30s}
         for stream, encoder in self.encoders.items():
             self.info |= {f"{stream}_{k}": v for k, v in encoders.about(encoder).items()}
         self.noise = Noise(config.noise, config.snrs, self.data, noise_dir=config.noise_dir or None)
-        rates = {"audio": 50, "video": 25}  # frames a second
         self.num_frames = {  # for planning; the media themselves are read when they come up
-            s: {u: max(1, round(self.data.utt2dur[u] * rates[s])) for u in self.text}
-            for s in streams
+            s: {u: max(1, round(self.data.utt2dur[u] * FPS[s])) for u in self.text} for s in streams
         }
 
-    def frames(self, stream: str, chosen: list[tuple[str, Pick]]) -> list:
-        """Encode utterances now, as their picks ask: (T_i, width) float32 tensors."""
+    def frames(self, stream: str, chosen: list[tuple[str, Pick]]) -> list[Tensor]:
+        """Encode utterances now, as their picks ask: (T_i, width) float32."""
+        return self.encoders[stream](self.media(stream, chosen))
+
+    def batch_entries(self, stream: str, chosen: list[tuple[str, Pick]]) -> dict[str, Any]:
+        """The padded frames; of a video encoder that the model trains, the mouths as a list."""
+        if stream == "video" and self.config.video_lora_rank:
+            mouths = self.media(stream, chosen)
+            return {"mouths": mouths, "video_lengths": torch.tensor([len(x) for x in mouths])}
+        return padded(stream, self.frames(stream, chosen))
+
+    def media(self, stream: str, chosen: list[tuple[str, Pick]]) -> list[np.ndarray]:
+        """The encoder's input: what `sound` or `mouth` gives for each utterance."""
         read = self.sound if stream == "audio" else self.mouth
         with ThreadPoolExecutor(READERS) as readers:
-            found = list(readers.map(lambda pair: read(*pair), chosen))
-        if stream == "video" and not self.encodes_video:
-            return found
-        return self.encoders[stream](found)
+            return list(readers.map(lambda pair: read(*pair), chosen))
 
     def sound(self, utterance: str, pick: Pick) -> np.ndarray:
         """The waveform, in noise if the pick asks for a noisy copy."""
         speech = waveform(self.scps["audio"][utterance])
         if not pick.copy or not self.augmented:
             return speech
-        rng = np.random.default_rng((*pick.seed, STREAM["audio"]))
+        rng = np.random.default_rng((*pick.seed, SEEDS["audio"]))
         return self.noise.add(speech, self.data.utt2spk[utterance], rng)[0]
 
     def mouth(self, utterance: str, pick: Pick) -> np.ndarray:
         """The mouth, (T, H, W) uint8, augmented or not."""
-        mouth = video.read_mouth(self.scps["video"][utterance])
+        mouth = crops.read(self.scps["video"][utterance])
         if not self.augmented:
             return mouth
-        rng = np.random.default_rng((*pick.seed, STREAM["video"]))
+        rng = np.random.default_rng((*pick.seed, SEEDS["video"]))
         if self.config.random_crop:
             mouth = augment.random_crop(mouth, encoders.CROP, rng)
         if rng.random() < self.config.mirror_share:
@@ -113,14 +197,14 @@ class Online:
 def load_encoders(
     streams: list[str], config: EncodersConfig, device: str | torch.device
 ) -> dict[str, nn.Module]:
-    """The encoder of each stream, frozen but for LoRA on the video's where that is asked for."""
-    found = {}
+    """The frozen encoder of each stream; the video encoder has LoRA if `config` asks for it."""
+    found: dict[str, nn.Module] = {}
     if "audio" in streams:
         found["audio"] = encoders.load_audio_encoder(config.audio, device, config.pad_to_30s)
     if "video" in streams:
-        found["video"] = encoders.load_video_encoder(config.video, device)
+        found["video"] = encoder = encoders.load_video_encoder(config.video, device)
         if config.video_lora_rank:
-            found["video"].add_lora(config.video_lora_rank, config.video_lora_alpha)
+            encoder.add_lora(config.video_lora_rank, config.video_lora_alpha)
     return found
 
 
@@ -131,11 +215,9 @@ def open_source(
     config: EncodersConfig,
     device: str | torch.device,
     augmented: bool = False,
-    ready: dict[str, nn.Module] | None = None,
-) -> Archives | Online:
-    """Where the frames of a set come from: online for a data directory, else archives.
-
-    `ready` are encoders that are loaded already, such as another source's.
+    ready: dict[str, Any] | None = None,
+) -> FrameSource:
+    """`Online` for a data directory, `Archives` for a feature directory; arguments as for `Online`.
 
     Raises ValueError when the directory is not of the kind that `config` asks for.
     """
@@ -150,3 +232,9 @@ def open_source(
     if not online:
         return Archives(set_dir, streams)
     return Online(set_dir, mouths_dir, streams, config, device, augmented, ready)
+
+
+def padded(stream: str, frames: list[Tensor]) -> dict[str, Tensor]:
+    """Frames of utterances as entries of a batch: (B, T, width) and (B,)."""
+    lengths = torch.tensor([len(x) for x in frames])
+    return {stream: pad_sequence(frames, batch_first=True), f"{stream}_lengths": lengths}

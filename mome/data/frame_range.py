@@ -1,17 +1,15 @@
 """A piece of a media file in a Kaldi table: `path/to/clip.mp4[80:246]`.
 
-The frames of the piece, the first and the last one, at 25 a second, as Kaldi writes ranges of rows
-behind a file. A media file's name ends with its extension, so brackets elsewhere are its own.
+The numbers are the first and the last frame of the piece at 25 frames a second, in the notation of
+Kaldi's row ranges. Brackets inside a file name do no harm: a range stands behind the extension.
 """
 
 import re
 from pathlib import Path
 
-from mome import files
-
 
 def split(entry: str | Path) -> tuple[Path, tuple[int, int] | None]:
-    """The file of an entry and its range of frames, None when it is the whole file."""
+    """The file of an entry, and its first and last frame; None for the whole file."""
     found = re.fullmatch(r"(.+)\[(\d+):(\d+)\]", str(entry))
     if not found:
         return Path(entry), None
@@ -19,11 +17,5 @@ def split(entry: str | Path) -> tuple[Path, tuple[int, int] | None]:
 
 
 def join(path: str | Path, frames: tuple[int, int] | None) -> str:
-    """The entry of a file, or of a range of its frames."""
+    """The entry of a file, or of the frames from the first to the last one given."""
     return str(path) if frames is None else f"{path}[{frames[0]}:{frames[1]}]"
-
-
-def mark(entry: str | Path, *options: object) -> str:
-    """`files.clip_mark` of an entry: it changes with the file, the options and the frames."""
-    path, frames = split(entry)
-    return files.clip_mark(path, *options, *(frames or ()))

@@ -1,24 +1,36 @@
-"""MTCNN (Zhang et al. 2016), of facenet-pytorch: eyes, nose and corners of the mouth of a face.
+"""Landmarks of a face: both eyes, the base of the nose and the mouth, in each image of a clip.
 
-Of facenet-pytorch only the three small networks are used; torchvision, which it imports, is not
-needed: an installation has to fit torch to the letter, and OpenCV removes overlapping boxes, too.
+Two backends find them. mediapipe's face mesh tracks one face from image to image. MTCNN (Zhang et
+al. 2016, the implementation of facenet-pytorch) looks at each image alone. Their packages are
+imported when they are first used, because PyTorch, which MTCNN needs, takes seconds to import.
+
+Shape key: T images of a clip, H, W pixels, N faces in an image.
 """
 
+import contextlib
 import functools
+import importlib.util
+import os
 import sys
+from collections.abc import Callable, Iterator
 from types import ModuleType
+from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
 import cv2
 import numpy as np
-import torch
-from torch import Tensor
 
-BATCH = 16  # frames
-SMALLEST = 1 / 6  # of the shorter side: smaller faces are passed by
-SURE = 0.9  # probability of a face
-# Its five points -> eyes, base of the nose and middle of the lips, as mediapipe sees them: on three
-# real speakers to a crop's pixel, of the nose to two.
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# Points of mediapipe's face mesh whose means are the landmarks: eyes, base of the nose, mouth.
+MESH_POINTS = ([33, 133], [362, 263], [98, 97, 2, 326, 327], [61, 291, 0, 17])
+
+BATCH = 16  # images that MTCNN gets at once
+SMALLEST = 1 / 6  # of the shorter side of an image: MTCNN ignores smaller faces
+MIN_PROBABILITY = 0.9  # of a face
+# From MTCNN's five points to the landmarks of mediapipe. On three real speakers the two agree to
+# one pixel of a mouth crop, at the nose to two.
 FROM_FIVE = np.array(
     [
         [1, 0, 0, 0, 0],
@@ -29,71 +41,180 @@ FROM_FIVE = np.array(
 )
 
 
-def landmarks_of(five: np.ndarray) -> np.ndarray:
-    """Left eye, right eye, base of the nose, mouth (T, 4, 2) float32, of points as `find` gives."""
-    return (FROM_FIVE @ five).astype(np.float32)
+def find(images: np.ndarray, backend: str = "mediapipe") -> np.ndarray:
+    """Left eye, right eye, base of the nose and mouth in each of (T, H, W, 3) RGB images.
 
-
-def find(frames: np.ndarray) -> np.ndarray:
-    """The points of one face in each of (T, H, W, 3) frames: (T, 5, 2) float32, NaN without one.
-
-    Left and right eye, tip of the nose, left and right corner of the mouth, left as seen. Of
-    several faces the one that is large and in the middle, then the one that is large and near it.
+    Returns points (x, y) in pixels, (T, 4, 2) float32; the left eye is the left one in the image.
+    They are NaN where no face was found. Raises ValueError for an unknown backend.
     """
-    points = np.full((len(frames), 5, 2), np.nan, dtype=np.float32)
-    middle = np.array([frames.shape[2] / 2, frames.shape[1] / 2])
-    for begin in range(0, len(frames), BATCH):
-        found = detect(frames[begin : begin + BATCH])
-        for t, (boxes, chances, faces) in enumerate(zip(*found, strict=True), start=begin):
-            if boxes is None or max(chances) < SURE:
-                continue
-            boxes, chances = np.asarray(boxes, float), np.asarray(chances, float)
-            middles = (boxes[:, :2] + boxes[:, 2:]) / 2
-            worth = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-            worth -= 2 * ((middles - middle) ** 2).sum(axis=1)
-            best = np.where(chances < SURE, -np.inf, worth).argmax()
-            points[t], middle = faces[best], middles[best]
+    if backend not in BACKENDS:
+        raise ValueError(f"landmarks are found by {' or '.join(BACKENDS)}, not '{backend}'")
+    return BACKENDS[backend].find(images)
+
+
+def check_installed(backend: str) -> None:
+    """Raise ValueError with the command to run when a backend's packages are not installed."""
+    _, modules, install = BACKENDS[backend]
+    missing = [name for name in modules if importlib.util.find_spec(name) is None]
+    if missing:
+        names = ", ".join(missing)
+        raise ValueError(f"landmarks by {backend} need {names}, which is missing: run {install}")
+
+
+# ---- mediapipe ----------------------------------------------------------------------------------
+
+
+def find_by_mediapipe(images: np.ndarray) -> np.ndarray:
+    """As `find`."""
+    T, height, width, _ = images.shape
+    points = np.full((T, 4, 2), np.nan, dtype=np.float32)
+    with _silent_stderr():
+        mesh = _face_mesh()
+        mesh.reset()  # it tracks from image to image: forget the last clip
+        for t, image in enumerate(images):
+            faces = mesh.process(image).multi_face_landmarks
+            if faces:
+                landmarks = faces[0].landmark
+                for k, group in enumerate(MESH_POINTS):
+                    xs = [landmarks[i].x for i in group]
+                    ys = [landmarks[i].y for i in group]
+                    points[t, k] = np.mean(xs) * width, np.mean(ys) * height
     return points
 
 
-def detect(frames: np.ndarray) -> tuple:
-    """Boxes (N, 4), probabilities (N,) and points (N, 5, 2) of N faces of each frame, or None."""
-    detector = load()
-    detector.min_face_size = max(20, int(SMALLEST * min(frames.shape[1:3])))
+@functools.cache
+def _face_mesh() -> Any:
+    """One for the process: after reset() it gives the same points as a new one, 19 % faster."""
+    from mediapipe.python.solutions.face_mesh import FaceMesh
+
+    return FaceMesh(static_image_mode=False, max_num_faces=1, refine_landmarks=False)
+
+
+@contextlib.contextmanager
+def _silent_stderr() -> Iterator[None]:
+    """Discard what native code writes to stderr.
+
+    mediapipe writes five lines for each graph that it starts, before a log level can be set; with
+    thousands of clips they would hide everything else. Its errors are exceptions and are not lost.
+    """
+    stderr, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
     try:
-        return detector.detect(frames, landmarks=True)
+        yield
+    finally:
+        os.dup2(stderr, 2)
+        os.close(stderr)
+        os.close(null)
+
+
+# ---- MTCNN --------------------------------------------------------------------------------------
+
+
+def find_by_mtcnn(images: np.ndarray) -> np.ndarray:
+    """As `find`."""
+    return (FROM_FIVE @ five_points(images)).astype(np.float32)
+
+
+def five_points(images: np.ndarray) -> np.ndarray:
+    """MTCNN's points of one face in each of (T, H, W, 3) images: (T, 5, 2) float32 or NaN.
+
+    They are left and right eye, tip of the nose, left and right corner of the mouth, as seen. Of
+    several faces, a large one near the place of the last face is chosen; at first, near the middle
+    of the image.
+    """
+    points = np.full((len(images), 5, 2), np.nan, dtype=np.float32)
+    place = np.array([images.shape[2] / 2, images.shape[1] / 2])
+    for begin in range(0, len(images), BATCH):
+        found = _detect(images[begin : begin + BATCH])
+        for t, (boxes, probabilities, faces) in enumerate(zip(*found, strict=True), start=begin):
+            if boxes is None or max(probabilities) < MIN_PROBABILITY:
+                continue
+            boxes, probabilities = np.asarray(boxes, float), np.asarray(probabilities, float)
+            centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+            score = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
+            score -= 2 * ((centres - place) ** 2).sum(axis=1)
+            best = np.where(probabilities < MIN_PROBABILITY, -np.inf, score).argmax()
+            points[t], place = faces[best], centres[best]
+    return points
+
+
+def _detect(images: np.ndarray) -> tuple:
+    """Of each image: boxes (N, 4), probabilities (N,) and points (N, 5, 2), or None, of its faces.
+
+    facenet-pytorch fails on tiny images and on candidates outside of an image (its issues 176 and
+    182). The images of such a batch are tried one by one; the one at fault has no face.
+    """
+    detector = _mtcnn()
+    detector.min_face_size = max(20, int(SMALLEST * min(images.shape[1:3])))
+    try:
+        return detector.detect(images, landmarks=True)
     except (IndexError, RuntimeError, ValueError) as error:
-        # A tiny picture, or a candidate outside of its picture: facenet-pytorch, issues 176, 182.
         if not any(words in str(error) for words in ("shape of the mask", "non-empty list")):
             raise
-    if len(frames) == 1:
+    if len(images) == 1:
         return [None], [None], [None]
-    one_by_one = zip(*(detect(frame[None]) for frame in frames), strict=True)
+    one_by_one = zip(*(_detect(image[None]) for image in images), strict=True)
     return tuple([found[0] for found in kind] for kind in one_by_one)
 
 
 @functools.cache
-def load():
-    """The detector of this process."""
-    fakes = {name: ModuleType(name) for name in ("torchvision", "torchvision.transforms")}
-    fakes["torchvision.transforms"].functional = None  # makes tensors of cut faces: not called
-    fakes["torchvision.ops.boxes"] = ModuleType("torchvision.ops.boxes")
-    fakes["torchvision.ops.boxes"].batched_nms = without_overlap
-    with mock.patch.dict(sys.modules, fakes):
+def _mtcnn() -> Any:
+    """The detector of this process.
+
+    facenet-pytorch imports torchvision, which must be built for exactly the installed PyTorch. Its
+    detector needs only one function of torchvision; stand-ins with our own take its place during
+    the import, so torchvision need not be installed.
+    """
+    stand_ins = {name: ModuleType(name) for name in ("torchvision", "torchvision.transforms")}
+    stand_ins["torchvision.transforms"].__dict__["functional"] = None  # used to cut out faces only
+    stand_ins["torchvision.ops.boxes"] = ModuleType("torchvision.ops.boxes")
+    stand_ins["torchvision.ops.boxes"].__dict__["batched_nms"] = suppress_overlaps
+    with mock.patch.dict(sys.modules, stand_ins):
         from facenet_pytorch import MTCNN
 
-        imported = {name: m for name, m in sys.modules.items() if name not in fakes}
+        imported = {name: m for name, m in sys.modules.items() if name not in stand_ins}
     sys.modules.update(imported)
     return MTCNN(keep_all=True)
 
 
-def without_overlap(boxes: Tensor, scores: Tensor, pictures: Tensor, overlap: float) -> Tensor:
-    """Which boxes (N, 4) stay when, in each picture, the better of two that overlap is kept.
+def suppress_overlaps(
+    boxes: "Tensor", scores: "Tensor", images: "Tensor", max_overlap: float
+) -> "Tensor":
+    """Non-maximum suppression in each image: which of the boxes (N, 4) to keep, best first.
 
-    As `torchvision.ops.batched_nms`: (M,), best first.
+    Does what `torchvision.ops.batched_nms` does. `images` (N,) says to which image a box belongs.
     """
+    import torch
+
     rectangles = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)
     kept = cv2.dnn.NMSBoxesBatched(
-        rectangles.tolist(), scores.tolist(), pictures.tolist(), 0.0, overlap
+        rectangles.tolist(), scores.tolist(), images.tolist(), 0.0, max_overlap
     )
     return torch.as_tensor(np.array(kept), dtype=torch.long)
+
+
+# ---- the backends -------------------------------------------------------------------------------
+
+
+class Backend(NamedTuple):
+    """One way to find landmarks.
+
+    Attributes:
+        find: from images (T, H, W, 3) to points (T, 4, 2).
+        modules: what must be importable.
+        install: the command that installs them.
+    """
+
+    find: Callable[[np.ndarray], np.ndarray]
+    modules: tuple[str, ...]
+    install: str
+
+
+BACKENDS = {
+    "mediapipe": Backend(find_by_mediapipe, ("mediapipe",), "tools/install.sh"),
+    "mtcnn": Backend(
+        find_by_mtcnn,
+        ("facenet_pytorch", "requests", "PIL"),
+        "pip install requests pillow && pip install --no-deps facenet-pytorch==2.6.0",
+    ),
+}

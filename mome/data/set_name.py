@@ -1,16 +1,16 @@
-"""The name of a set: train, valid, test, and test sets in noise or without their own video.
+"""Names of sets: train, valid, test, and test sets in noise or with another video.
 
 test_babble_0                  the test set in babble at 0 dB
-test_free-sound_-7.5           in the user's noise "free-sound" at -7.5 dB
-test_babble_0_zeroed_video     decoded with the video zeroed
-test_other_video               decoded with the video of another utterance
+test_free-sound_-7.5           the test set in the noise "free-sound" (the user's) at -7.5 dB
+test_babble_0_zeroed_video     the same as test_babble_0, decoded with the video zeroed
+test_other_video               the clean test set, decoded with the video of another utterance
 """
 
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-VIDEO = ("own", "zeroed", "other")  # what a model sees of a test set
+VIDEO = ("own", "zeroed", "other")  # what a model may see of a test set
 FORM = re.compile(
     r"(?P<base>[a-z]+)"
     r"(?:_(?P<noise>[\w-]+?)_(?P<snr>-?\d+(?:\.\d+)?))?"
@@ -23,9 +23,9 @@ class SetName:
     """What the name of a set says.
 
     Attributes:
-        base: the set of the corpus that it comes from, such as "test".
-        noise, snr: the noise that was added and its signal-to-noise ratio in dB; None if clean.
-        video: "own", "zeroed" or "other": what a model sees.
+        base: the set of the corpus from which it is made, such as "test".
+        noise, snr: the added noise and the signal-to-noise ratio in dB; None for a clean set.
+        video: what a model sees: "own", "zeroed" or "other".
     """
 
     base: str
@@ -35,7 +35,7 @@ class SetName:
 
     @classmethod
     def parse(cls, name: str | Path) -> "SetName":
-        """Read a name, or the last part of a path. A name of another form is a base of its own."""
+        """Read a name or the last part of a path. A name of any other form is taken as the base."""
         name = Path(name).name
         match = FORM.fullmatch(name)
         if match is None:
@@ -49,20 +49,20 @@ class SetName:
 
     @property
     def is_test(self) -> bool:
-        """Whether it is a test set: one whose clips must all be there."""
+        """Whether it is a test set, from which no clip may be missing."""
         return self.base.split("_")[0] == "test"
 
     def in_noise(self, noise: str, snr: float) -> "SetName":
-        """The set of this name in a noise, at `snr` dB."""
+        """The name of this set in a noise at `snr` dB."""
         return replace(self, noise=noise, snr=snr)
 
     def with_video(self, video: str) -> "SetName":
-        """The set of this name as a model sees it with another video."""
+        """The name of this set when a model sees another video (see `VIDEO`)."""
         return replace(self, video=video)
 
     @property
     def sort_key(self) -> tuple:
-        """Clean sets first, then by noise and falling SNR; other video behind the set's own."""
+        """Clean sets first, then by noise and falling SNR; a set with its own video first."""
         unknown = FORM.fullmatch(str(self)) is None
         snr = 0.0 if self.snr is None else -self.snr
         video = ("own", "other", "zeroed").index(self.video)

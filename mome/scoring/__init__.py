@@ -1,1 +1,1 @@
-"""What a trained model is worth: error rates, reports, figures, parameter counts."""
+"""How good a trained model is and what it costs: error rates, parameters, reports, figures."""

@@ -1,26 +1,37 @@
 """Figures: training curves, error rates by scale and noise, and a clip as the model gets it."""
 
-import re
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 from transformers import WhisperFeatureExtractor
 
+from mome import files
 from mome.compression import Scale, num_tokens
-from mome.encoders import FRAME, SAMPLE_RATE
+from mome.data import AUDIO_FPS, SAMPLE_RATE, VIDEO_FPS
+from mome.data.set_name import SetName
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-# Okabe and Ito's colours, which colour-blind readers tell apart too.
+# The colours of Okabe and Ito, which colour-blind readers can tell apart.
 COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
+MARKERS = "os^Dv<>"
+LINE_STYLES = {"own": "-", "zeroed": "--", "other": ":"}  # by the video that a model sees
+NUM_IMAGES = 8  # of a clip
+NUM_MELS = 80
 
 
 def training_curves(metrics: list[dict], path: Path, floor: float | None = None) -> None:
-    """Training and validation loss over steps, from the lines of metrics.jsonl."""
+    """Training and validation loss over steps, from the lines of metrics.jsonl.
+
+    `floor`: the loss of a model of the text alone, drawn as a line.
+    """
     figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
-    # Without CTC and balance loss, as in validation; an older metrics.jsonl has no such number.
+    # Like the validation loss, cross_entropy has no CTC and no balance loss. Files of older
+    # versions lack it.
     train = [(m["step"], m.get("cross_entropy", m["loss"])) for m in metrics if "loss" in m]
     if train:
         steps, losses = zip(*train, strict=True)
@@ -35,12 +46,11 @@ def training_curves(metrics: list[dict], path: Path, floor: float | None = None)
     axes.set(xlabel="optimiser step", ylabel="loss (nats a token)", ylim=(0, None))
     axes.legend(frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
-    plt.close(figure)
+    save(figure, path, dpi=150)
 
 
 def smooth(values: tuple[float, ...], share: float = 0.05) -> np.ndarray:
-    """Mean over a window of `share` of the curve, around each point; narrower at the ends."""
+    """Mean over a window around each point, `share` of the curve wide; narrower at the ends."""
     half = max(1, round(share * len(values) / 2))
     sums = np.concatenate([[0.0], np.cumsum(values)])
     first = np.maximum(np.arange(len(values)) - half, 0)
@@ -51,33 +61,34 @@ def smooth(values: tuple[float, ...], share: float = 0.05) -> np.ndarray:
 def error_by_scale(rates: dict[str, dict[str, float]], path: Path) -> None:
     """Word error rate of each test set at each scale: {set: {scale: per cent}}.
 
-    A set without its own video has the colour of the set with it, and broken lines.
+    A set that was decoded with another video has the colour of the set with its own, and a broken
+    line.
     """
     scales = list(dict.fromkeys(s for row in rates.values() for s in row))
     figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
-    sets = list(dict.fromkeys(re.sub(r"_(zeroed|other)_video$", "", name) for name in rates))
+    set_names = {name: SetName.parse(name) for name in rates}
+    with_own_video = list(dict.fromkeys(s.with_video("own") for s in set_names.values()))
     for name, row in rates.items():
-        found = re.fullmatch(r"(.*?)(?:_(zeroed|other)_video)?", name)
-        k = sets.index(found[1])
+        video = set_names[name].video
+        k = with_own_video.index(set_names[name].with_video("own"))
         points = [(scales.index(s), rate) for s, rate in row.items()]
         axes.plot(
             *zip(*sorted(points), strict=True),
-            marker="os^Dv<>"[k % 7],
+            marker=MARKERS[k % len(MARKERS)],
             color=COLOURS[k % len(COLOURS)],
-            linestyle={None: "-", "zeroed": "--", "other": ":"}[found[2]],
-            alpha=1.0 if found[2] is None else 0.6,
+            linestyle=LINE_STYLES[video],
+            alpha=1.0 if video == "own" else 0.6,
             label=name.replace("_", " "),
         )
     axes.set_xticks(range(len(scales)), scales)
     axes.set(xlabel="scale (frames per token)", ylabel="word error rate (%)", ylim=(0, None))
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    save(figure, path, dpi=110)
 
 
 def clip(
-    frames: np.ndarray,
+    images: np.ndarray,
     mouths: np.ndarray,
     samples: np.ndarray,
     scales: list[Scale],
@@ -87,12 +98,11 @@ def clip(
     """A clip as the model gets it: faces, mouths, spectrogram, and the tokens of each scale.
 
     Args:
-        frames: (T, H, W, 3) RGB and `mouths` (T, 96, 96) grey, both at 25 a second.
+        images: (T, H, W, 3) RGB, and `mouths` (T, 96, 96) grey, both 25 a second.
         samples: (S,) at 16 kHz.
         scales: drawn below the spectrogram, a box for each token.
     """
-    columns, duration = 8, len(samples) / SAMPLE_RATE
-    chosen = np.linspace(0, len(mouths) - 1, columns).round().astype(int)
+    duration = len(samples) / SAMPLE_RATE
     streams = [s for s in ("audio", "video") if any(getattr(x, s) for x in scales)]
     figure, rows = plt.subplots(
         3 + len(streams),
@@ -101,35 +111,51 @@ def clip(
         height_ratios=[1.4, 1.4, 1.7, *[0.3 * len(scales)] * len(streams)],
         layout="constrained",
     )
-    for axes, strip in zip(rows, (frames[chosen], mouths[chosen]), strict=False):
+    chosen = np.linspace(0, len(mouths) - 1, NUM_IMAGES).round().astype(int)
+    for axes, strip in zip(rows, (images[chosen], mouths[chosen]), strict=False):
         axes.imshow(np.hstack(list(strip)), cmap="gray", vmin=0, vmax=255, aspect="equal")
         axes.set_axis_off()
     rows[0].set_title(title)
-    mel = log_mel(samples)
-    rows[2].imshow(mel, origin="lower", aspect="auto", cmap="magma", extent=(0, duration, 0, 80))
+    extent = (0, duration, 0, NUM_MELS)
+    rows[2].imshow(log_mel(samples), origin="lower", aspect="auto", cmap="magma", extent=extent)
     rows[2].set(ylabel="mel band", xlim=(0, duration), xticks=[])
+    num_frames = {
+        "audio": -(-len(samples) // (SAMPLE_RATE // AUDIO_FPS)),
+        "video": len(mouths),
+    }
     for axes, stream in zip(rows[3:], streams, strict=True):
-        count = {"audio": -(-len(samples) // FRAME), "video": len(mouths)}[stream]
-        for k, scale in enumerate(scales):
-            rate = getattr(scale, stream)
-            step = rate * {"audio": 0.02, "video": 0.04}[stream]
-            starts = np.arange(num_tokens(count, rate)) * step
-            ends = np.minimum(starts + step, count * step / rate)
-            boxes = list(zip(starts, ends - starts, strict=True))
-            axes.broken_barh(boxes, (-k - 0.4, 0.8), color=COLOURS[k], edgecolor="white")
+        draw_tokens(axes, stream, num_frames[stream], [getattr(s, stream) for s in scales])
         axes.set(xlim=(0, duration), xticks=[])
-        axes.set_yticks(
-            [-k for k in range(len(scales))],
-            [f"{stream} {stream[0]}{getattr(s, stream)}" for s in scales],
-        )
-        axes.tick_params(left=False)
-        axes.spines[:].set_visible(False)
     rows[-1].set(xlabel="seconds", xticks=np.arange(0, duration, 0.5))
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
+    save(figure, path, dpi=110)
+
+
+def draw_tokens(axes: Axes, stream: str, num_frames: int, rates: list[int]) -> None:
+    """A row of boxes for each rate: the time that each token of a stream covers."""
+    fps = {"audio": AUDIO_FPS, "video": VIDEO_FPS}[stream]
+    for k, rate in enumerate(rates):
+        starts = np.arange(num_tokens(num_frames, rate)) * rate / fps
+        ends = np.minimum(starts + rate / fps, num_frames / fps)
+        boxes = list(zip(starts, ends - starts, strict=True))
+        axes.broken_barh(boxes, (-k - 0.4, 0.8), color=COLOURS[k], edgecolor="white")
+    axes.set_yticks(
+        [-k for k in range(len(rates))], [f"{stream} {stream[0]}{rate}" for rate in rates]
+    )
+    axes.tick_params(left=False)
+    axes.spines[:].set_visible(False)
 
 
 def log_mel(samples: np.ndarray) -> np.ndarray:
-    """(80, 100 a second) log-mel spectrogram, as Whisper hears it."""
-    mel = WhisperFeatureExtractor(feature_size=80)
-    return mel(samples, sampling_rate=SAMPLE_RATE, padding="do_not_pad").input_features[0]
+    """(80, 100 a second) log-mel spectrogram, the input of Whisper."""
+    extractor = WhisperFeatureExtractor(feature_size=NUM_MELS)
+    mel = extractor(samples, sampling_rate=SAMPLE_RATE, padding="do_not_pad")
+    return mel.input_features[0]
+
+
+def save(figure: Figure, path: Path, dpi: int) -> None:
+    """Write a figure, whole or not at all, in the format of the path's suffix; close it."""
+    try:
+        with files.atomic_write(path) as tmp_path:
+            figure.savefig(tmp_path, dpi=dpi, format=path.suffix.removeprefix(".") or "png")
+    finally:
+        plt.close(figure)

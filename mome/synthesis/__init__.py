@@ -1,1 +1,1 @@
-"""Talking heads for the mini corpus: speech, visemes, faces."""
+"""The mini corpus: talking heads, and baby models for its smallest size."""

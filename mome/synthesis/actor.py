@@ -1,38 +1,44 @@
-"""A speaker of the mini corpus: a voice, a face and habits, from a seed; says sentences."""
+"""A speaker of the mini corpus: a voice, a face and habits from a seed, and how they perform."""
 
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mome.data import SAMPLE_RATE, VIDEO_FPS
 from mome.synthesis import face, speech, visemes
-from mome.synthesis.speech import SAMPLE_RATE, Speech, Timed, Voice
-from mome.synthesis.visemes import FRAME_RATE, SILENCE, Mouth
+from mome.synthesis.mouth import Mouth
+from mome.synthesis.speech import Speech, Timed, Voice
+from mome.synthesis.visemes import SILENCE
 
-SAMPLES = SAMPLE_RATE // FRAME_RATE  # in the time of a picture
-LEAD_S = 0.12  # of silence before the first phone, and at least as much after the last
+IMAGE_SAMPLES = SAMPLE_RATE // VIDEO_FPS  # samples in the time of an image
+LEAD_S = 0.12  # silence before the first phone, and at least as much after the last one
 LONGEST_S = 4.5  # a clip that would be longer is spoken faster
 FASTER = 1.08
 MAX_RATE = 280  # words a minute
-EFFORT = [Mouth._fields.index("jaw"), Mouth._fields.index("open")]  # what differs by speaker
+# Controls of the mouth that a speaker moves more or less than others do.
+EFFORT = [Mouth._fields.index("jaw"), Mouth._fields.index("open")]
 
 
 @dataclass(frozen=True)
 class Performance:
-    """A clip: waveform, 16-bit at 16 kHz, as long as its pictures; times in seconds from its start.
+    """What a clip is made of.
 
-    `frames` (T, H, W, 3), RGB, 25 a second; `boxes` (T, 4): x, y, width and height of the face as
-    fractions of the picture.
+    Attributes:
+        waveform: 16-bit at 16 kHz, as long as the images.
+        phones, words: times in seconds from the start of the clip.
+        images: (T, H, W, 3), RGB, 25 a second.
+        boxes: (T, 4): x, y, width and height of the face, as fractions of the image.
     """
 
     waveform: np.ndarray
     phones: list[Timed]
     words: list[Timed]
-    frames: np.ndarray
+    images: np.ndarray
     boxes: np.ndarray
 
 
 class Actor:
-    """The same seed and set give the same voice and face. Each set has voices of its own."""
+    """A speaker: the same seed and set give the same voice and face. No two sets share a voice."""
 
     def __init__(self, seed: list[int], set_name: str, index: int):
         rng = np.random.default_rng(seed)
@@ -48,20 +54,20 @@ class Actor:
         self.face = face.Face(rng.integers(1 << 32))
 
     def perform(self, sentence: str, seed: list[int]) -> Performance:
-        """Say a sentence: the same for the same actor, sentence and seed."""
+        """Say a sentence. The same actor, sentence and seed give the same clip."""
         rng = np.random.default_rng(seed)
         rate = round(self.voice.rate * rng.uniform(0.95, 1.05))
         said = pad(speak_in_time(sentence, replace(self.voice, rate=rate)))
-        num_frames = len(said.waveform) // SAMPLES
+        num_images = len(said.waveform) // IMAGE_SAMPLES
         times = [(phone.name, phone.start, phone.end) for phone in said.phones]
-        track_TC = visemes.tracks(times, num_frames)
+        track_TC = visemes.tracks(times, num_images)
         track_TC[:, EFFORT] *= self.effort
-        frames, boxes = self.face.film(track_TC, rng)
-        return Performance(said.waveform, said.phones, said.words, frames, boxes)
+        images, boxes = self.face.film(track_TC, rng)
+        return Performance(said.waveform, said.phones, said.words, images, boxes)
 
 
 def speak_in_time(sentence: str, voice: Voice) -> Speech:
-    """Say it, faster if need be to end in time."""
+    """Say a sentence, faster when it would last longer than a clip may."""
     said = speech.say(sentence, voice)
     while said.duration_s > LONGEST_S - 2 * LEAD_S and voice.rate < MAX_RATE:
         voice = replace(voice, rate=min(round(voice.rate * FASTER), MAX_RATE))
@@ -70,9 +76,9 @@ def speak_in_time(sentence: str, voice: Voice) -> Speech:
 
 
 def pad(said: Speech) -> Speech:
-    """Silence before and after, up to a whole number of pictures."""
+    """Add silence before and after, up to a whole number of images."""
     lead, tail = round(LEAD_S * SAMPLE_RATE), round(LEAD_S * SAMPLE_RATE)
-    tail += -(lead + len(said.waveform) + tail) % SAMPLES
+    tail += -(lead + len(said.waveform) + tail) % IMAGE_SAMPLES
     waveform = np.pad(said.waveform, (lead, tail))
     moved = [Timed(p.name, p.start + LEAD_S, p.end + LEAD_S) for p in said.phones]
     first, last, end = moved[0].start, moved[-1].end, len(waveform) / SAMPLE_RATE

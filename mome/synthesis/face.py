@@ -1,11 +1,11 @@
-"""Drawn speakers: a portrait made once from a seed, then moved picture by picture.
+"""Drawn speakers: a portrait is painted once, then changed for each image of a clip.
 
-A portrait is painted on a canvas finer than the picture; a picture is the portrait with its chin
-lowered, its mouth drawn (mouth.py), eyelids, a slightly moving head and the noise of a camera.
-Lengths are in units of 1/224 of the picture's side; x goes right, y down; colours are RGB.
+The portrait is painted from a seed, on a canvas with finer pixels. An image is the portrait with
+its chin lowered, a mouth (mouth.py) and eyelids drawn, the head moved, and camera noise added.
+Lengths are in units of 1/224 of the image's side; x goes right, y goes down; colours are RGB.
 
 Shape key
-    T  pictures    H W  224, 224
+    T  images    H W  224, 224
 """
 
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+from mome.data import VIDEO_FPS
 from mome.synthesis import mouth as mouths
-from mome.synthesis.mouth import MouthLook, spline
-from mome.synthesis.visemes import FRAME_RATE, Mouth
+from mome.synthesis.mouth import Mouth, MouthLook, spline
 
 SIZE = 224
-FINER = 2  # canvas pixels in a picture's pixel
-CAMERA_NOISE = 2.0  # grey levels
-NOISE_FIELDS = 16
-BLINK = (0.5, 1.0, 0.6)  # how far the lids are down in the pictures of a blink
+FINER = 2  # pixels of the canvas, across and down, in a pixel of the image
+CAMERA_NOISE = 2.0  # standard deviation, grey levels
+NOISE_FIELDS = 16  # drawn once for a speaker; each image has one of them
+BLINK = (0.5, 1.0, 0.6)  # how far the lids are closed in the three images of a blink
 
 SKINS = [
     (236, 200, 178), (228, 184, 156), (210, 164, 134), (184, 138, 110),
@@ -36,7 +36,7 @@ IRISES = [(90, 60, 40), (60, 90, 120), (70, 100, 70), (50, 38, 30)]
 
 @dataclass(frozen=True)
 class Look:
-    """What a speaker looks like. Half widths and heights; `cx`, `cy` the middle of the head."""
+    """What a speaker looks like. (`cx`, `cy`) is the middle of the head; sizes are half sizes."""
 
     skin: np.ndarray
     hair: np.ndarray
@@ -55,11 +55,12 @@ class Look:
     hair_width: float
     long_hair: bool
     beard: bool
-    light: np.ndarray  # direction it comes from
+    light: np.ndarray  # where it comes from: a unit vector (x, y, towards the viewer)
     mouth: MouthLook
 
     @property
     def mouth_y(self) -> float:
+        """Height of the middle of the lips."""
         return self.cy + 0.5 * self.height
 
 
@@ -101,7 +102,7 @@ def draw_look(rng: np.random.Generator) -> Look:
 
 
 class Canvas:
-    """A fine picture (H, W, 3), float, painted with soft shapes."""
+    """An image in finer pixels, (2 H, 2 W, 3), float, to paint with soft shapes."""
 
     def __init__(self, pixels: np.ndarray):
         self.pixels = pixels.astype(np.float32)
@@ -109,8 +110,8 @@ class Canvas:
         self.x_1W, self.y_H1 = side[None], side[:, None]
 
     def fill(self, points, colour, soft: float = 0.0, alpha: float = 1.0) -> np.ndarray:
-        """Paint a polygon; its mask (H, W), 0 to alpha, comes back."""
-        mask = np.zeros(self.pixels.shape[:2], np.uint8)
+        """Paint a polygon; returns its mask (2 H, 2 W), from 0 to alpha."""
+        mask: np.ndarray = np.zeros(self.pixels.shape[:2], np.uint8)
         corners = np.round((np.asarray(points) * FINER - 0.5) * 8).astype(np.int32)
         cv2.fillPoly(mask, [corners], 255, cv2.LINE_AA, 3)
         mask = mask.astype(np.float32) * (alpha / 255)
@@ -125,15 +126,17 @@ class Canvas:
         self.blend(amount * across * np.exp(-(((self.y_H1 - y) / y_size) ** 2)), colour)
 
     def blend(self, mask: np.ndarray, colour) -> None:
+        """Blend a colour in, with the mask as its opacity."""
         self.pixels += mask[..., None] * (np.asarray(colour, np.float32) - self.pixels)
 
-    def picture(self) -> np.ndarray:
+    def image(self) -> np.ndarray:
         """Reduced to (H, W, 3), uint8."""
         small = cv2.resize(self.pixels, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
         return np.clip(small, 0, 255).astype(np.uint8)
 
 
 def ellipse(x: float, y: float, x_radius: float, y_radius: float) -> np.ndarray:
+    """Polygon (80, 2)."""
     angles = np.linspace(0, 2 * np.pi, 80)
     return np.stack([x + x_radius * np.cos(angles), y + y_radius * np.sin(angles)], 1)
 
@@ -142,7 +145,7 @@ def ellipse(x: float, y: float, x_radius: float, y_radius: float) -> np.ndarray:
 
 
 def portrait(look: Look, rng: np.random.Generator) -> np.ndarray:
-    """The speaker without a mouth, eyes open: (H, W, 3), uint8."""
+    """The speaker without a mouth and with open eyes: (H, W, 3), uint8."""
     canvas = Canvas(background(look, rng))
     paint_behind(canvas, look)
     paint_head(canvas, look)
@@ -158,10 +161,11 @@ def portrait(look: Look, rng: np.random.Generator) -> np.ndarray:
         canvas.blend(0.35 * across * down, look.hair)
     grain = rng.normal(0, 1, canvas.pixels.shape[:2]).astype(np.float32)
     canvas.pixels += 4 * cv2.GaussianBlur(grain, (0, 0), 1.0)[..., None]
-    return canvas.picture()
+    return canvas.image()
 
 
 def background(look: Look, rng: np.random.Generator) -> np.ndarray:
+    """A colour with slow changes of brightness: (2 H, 2 W, 3)."""
     side = np.linspace(0, 1, SIZE * FINER)
     slope = side[None] * rng.uniform(-0.3, 0.3) + side[:, None] * rng.uniform(-0.3, 0.3)
     clouds = cv2.resize(rng.normal(0, 12, (6, 6, 3)), slope.shape, interpolation=cv2.INTER_CUBIC)
@@ -169,7 +173,7 @@ def background(look: Look, rng: np.random.Generator) -> np.ndarray:
 
 
 def paint_behind(canvas: Canvas, look: Look) -> None:
-    """Hair behind the head, shoulders, neck, ears."""
+    """Paint the hair behind the head, shoulders, neck and ears."""
     cx, cy, w, h = look.cx, look.cy, look.width, look.height
     hair = ellipse(cx, cy - 0.18 * h, 1.16 * w * look.hair_width, 1.02 * h)
     if look.long_hair:
@@ -188,7 +192,7 @@ def paint_behind(canvas: Canvas, look: Look) -> None:
 
 
 def paint_head(canvas: Canvas, look: Look) -> None:
-    """A rounded head, narrower at the chin, lit from one side."""
+    """Paint a rounded head, narrower at the chin, lit from one side."""
     cx, cy, w, h = look.cx, look.cy, look.width, look.height
     angles = np.linspace(0, 2 * np.pi, 80)
     cos, sin = np.cos(angles), np.sin(angles)
@@ -206,6 +210,7 @@ def paint_head(canvas: Canvas, look: Look) -> None:
 
 
 def paint_cheek(canvas: Canvas, look: Look, side: int) -> None:
+    """Paint a reddish cheek and the fold next to the nose; `side` -1 is left, 1 is right."""
     cx, cy, w, h = look.cx, look.cy, look.width, look.height
     red = look.skin * (1.05, 0.82, 0.8)
     canvas.spot(cx + side * 0.58 * w, cy + 0.22 * h, 0.26 * w, 0.16 * h, 0.22, red)
@@ -215,6 +220,7 @@ def paint_cheek(canvas: Canvas, look: Look, side: int) -> None:
 
 
 def paint_nose(canvas: Canvas, look: Look) -> None:
+    """Paint nostrils, shadows and highlights of the nose."""
     cx, cy, w, h = look.cx, look.cy, look.width, look.height
     dark, bright = look.skin * 0.45, np.minimum(look.skin * 1.25, 255)
     for side in (-1, 1):
@@ -228,6 +234,7 @@ def paint_nose(canvas: Canvas, look: Look) -> None:
 
 
 def paint_hair(canvas: Canvas, look: Look, rng: np.random.Generator) -> None:
+    """Paint the hair on the head, with a fringe and strands."""
     cx, cy, w, h = look.cx, look.cy, look.width, look.height
     side = [(1.05, -0.1), (1.12, -0.6), (0.7, -1.1)]
     fringe = [
@@ -240,13 +247,13 @@ def paint_hair(canvas: Canvas, look: Look, rng: np.random.Generator) -> None:
     outline = [(-x, y) for x, y in side] + [(0, -1.2)] + side[::-1] + fringe
     points = spline([(cx + x * w, cy + y * h) for x, y in outline], closed=True)
     mask = canvas.fill(points, look.hair, soft=0.8)
-    strands = rng.normal(0, 1, mask.shape).astype(np.float32)
+    strands: np.ndarray = rng.normal(0, 1, mask.shape).astype(np.float32)
     strands = cv2.GaussianBlur(strands, (0, 0), sigmaX=0.5 * FINER, sigmaY=4.0 * FINER)
     canvas.pixels += (40 * strands * mask)[..., None]
 
 
 def paint_eye(canvas: Canvas, look: Look, side: int) -> None:
-    """Socket, brow, white, iris, pupil, a glint, the upper lid."""
+    """Paint socket, brow, white, iris, pupil, a glint and the upper lid."""
     x, y, w, h = look.cx + side * look.eye_dx, look.eye_y, look.eye_width, look.eye_height
     canvas.spot(x, y - 1, 1.25 * w, 2.2 * h, 0.38, look.skin * 0.45)
     brow = y - 0.132 * look.height
@@ -264,26 +271,26 @@ def paint_eye(canvas: Canvas, look: Look, side: int) -> None:
 
 
 def band(curve: np.ndarray, above: float, below: float) -> np.ndarray:
-    """Polygon between a curve moved up and moved down."""
+    """Polygon between a curve moved by `above` and the same curve moved by `below`."""
     upper, lower = np.array([0, above]), np.array([0, below])
     return np.concatenate([curve + upper, (curve + lower)[::-1]])
 
 
-# ---- the moving picture -------------------------------------------------------------------------
+# ---- images of a clip ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Head:
-    """How the head is held: moved by (x, y), turned by degrees, scaled."""
+    """How the head is held: moved by (x, y), turned by an angle in degrees, and enlarged."""
 
     x: float
     y: float
     angle: float
-    scale: float
+    size: float
 
 
 class Face:
-    """A speaker who can be drawn: the same seed gives the same pixels."""
+    """A speaker to draw. The same seed gives the same pixels."""
 
     def __init__(self, seed):
         rng = np.random.default_rng(seed)
@@ -292,91 +299,92 @@ class Face:
         shape = (NOISE_FIELDS, SIZE, SIZE, 1)
         noise = np.round(rng.normal(0, CAMERA_NOISE, shape)).astype(np.int16)
         self.noise = np.broadcast_to(noise, (*shape[:3], 3)).copy()
-        self.chin_weight, self.map_x, self.map_y = self.chin()
+        self.map_y, self.map_x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
+        self.chin_weight = self.chin()
 
-    def chin(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """How far each pixel goes down with the jaw, 0 to 1; the coordinates of the pixels."""
+    def chin(self) -> np.ndarray:
+        """How far each pixel goes down with the jaw: (H, W), from 0 to 1."""
         look = self.look
-        y, x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
-        below = np.clip((y - look.mouth_y + 6) / 14, 0, 1)
-        beside = np.exp(-(((x - look.cx) / (0.95 * look.width)) ** 4))
-        return below * below * (3 - 2 * below) * beside, x, y
+        below = np.clip((self.map_y - look.mouth_y + 6) / 14, 0, 1)
+        across = np.exp(-(((self.map_x - look.cx) / (0.95 * look.width)) ** 4))
+        return below * below * (3 - 2 * below) * across
 
     def film(self, track_TC: np.ndarray, seed) -> tuple[np.ndarray, np.ndarray]:
-        """Draw a clip: mouths (T, C) -> frames (T, H, W, 3), uint8, and the boxes of the face.
+        """Draw a clip: mouths (T, C) -> images (T, H, W, 3), uint8, and face boxes (T, 4).
 
-        A box is x, y, width, height as fractions of the picture: (T, 4).
+        A box is x, y, width and height, as fractions of the image.
         """
         rng = np.random.default_rng(seed)
         heads, blinks = move_head(len(track_TC), rng), blink(len(track_TC), rng)
-        frames, boxes = [], []
+        images, boxes = [], []
         for row, head, lids in zip(track_TC, heads, blinks, strict=True):
-            frames.append(self.frame(Mouth(*row), lids, head, rng))
+            images.append(self.draw(Mouth(*row), lids, head, rng))
             boxes.append(self.box(head))
-        return np.stack(frames), np.array(boxes)
+        return np.stack(images), np.array(boxes)
 
-    def frame(self, mouth: Mouth, lids: float, head: Head, rng: np.random.Generator) -> np.ndarray:
-        """One picture (H, W, 3), uint8; `lids` 1 is closed eyes."""
+    def draw(self, mouth: Mouth, lids: float, head: Head, rng: np.random.Generator) -> np.ndarray:
+        """One image (H, W, 3), uint8; `lids` is 0 for open and 1 for closed eyes."""
         look = self.look
         map_y = self.map_y - np.float32(mouths.DROP * mouth.jaw) * self.chin_weight
-        picture = cv2.remap(
+        image = cv2.remap(
             self.portrait, self.map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
-        mouths.draw(picture, look.mouth, mouth, look.cx, look.mouth_y, look.skin)
+        mouths.draw(image, look.mouth, mouth, look.cx, look.mouth_y, look.skin)
         if lids > 0.05:
-            self.lower_lids(picture, lids)
-        picture = cv2.warpAffine(
-            picture, self.matrix(head), (SIZE, SIZE), borderMode=cv2.BORDER_REFLECT
+            self.lower_lids(image, lids)
+        image = cv2.warpAffine(
+            image, self.matrix(head), (SIZE, SIZE), borderMode=cv2.BORDER_REFLECT
         )
         noise = self.noise[rng.integers(NOISE_FIELDS)]
-        return cv2.add(picture, noise, dtype=cv2.CV_8U)
+        return cv2.add(image, noise, dtype=cv2.CV_8U)
 
-    def lower_lids(self, picture: np.ndarray, lids: float) -> None:
+    def lower_lids(self, image: np.ndarray, lids: float) -> None:
+        """Draw the upper lids into an image, in place."""
         look, y, h = self.look, self.look.eye_y, self.look.eye_height
         for side in (-1, 1):
             x, w = look.cx + side * look.eye_dx, 1.05 * look.eye_width
             edge = y + h * (3 * lids - 1.5)
             lid = spline([(x - w, y), (x, y - 1.7 * h), (x + w, y), (x, edge)], closed=True)
             points = np.round(lid * 8).astype(np.int32)
-            cv2.fillPoly(picture, [points], (0.8 * look.skin).tolist(), cv2.LINE_AA, 3)
+            cv2.fillPoly(image, [points], (0.8 * look.skin).tolist(), cv2.LINE_AA, 3)
 
     def matrix(self, head: Head) -> np.ndarray:
-        """From the portrait to the picture, turning around the chin: (2, 3)."""
+        """Affine map (2, 3) from the portrait to the image; the head turns around the chin."""
         centre = (self.look.cx, self.look.cy + self.look.height)
-        matrix = cv2.getRotationMatrix2D(centre, head.angle, head.scale)
-        matrix[:, 2] += (head.x, head.y)
+        matrix: np.ndarray = cv2.getRotationMatrix2D(centre, head.angle, head.size)
+        matrix[:, 2] += np.array([head.x, head.y])
         return matrix
 
     def box(self, head: Head) -> np.ndarray:
-        """Where the face is: x, y, width, height, as fractions of the picture."""
+        """The box of the face (4,): x, y, width, height, as fractions of the image."""
         look = self.look
         x, y = self.matrix(head) @ (look.cx, look.cy, 1)
-        w, h = look.width * head.scale, look.height * head.scale
+        w, h = look.width * head.size, look.height * head.size
         return np.clip(np.array([x - w, y - h, 2 * w, 2 * h]) / SIZE, 0, 1)
 
 
-def move_head(num_frames: int, rng: np.random.Generator) -> list[Head]:
-    """A head that is never quite still."""
-    x, y, angle, scale = (
-        wander(num_frames, seconds, size, rng)
+def move_head(num_images: int, rng: np.random.Generator) -> list[Head]:
+    """How the head is held in each image: it is never quite still."""
+    x, y, angle, growth = (
+        wander(num_images, seconds, size, rng)
         for seconds, size in ((1.2, 2.5), (1.2, 1.8), (1.0, 1.8), (2.0, 0.012))
     )
-    return [Head(*values) for values in zip(x, y, angle, 1 + scale, strict=True)]
+    return [Head(*values) for values in zip(x, y, angle, 1 + growth, strict=True)]
 
 
-def wander(num_frames: int, seconds: float, size: float, rng: np.random.Generator) -> np.ndarray:
-    """A smooth random line (T,) around 0 that turns about every `seconds`."""
-    num_turns = max(int(num_frames / (FRAME_RATE * seconds)) + 3, 4)
+def wander(num_images: int, seconds: float, size: float, rng: np.random.Generator) -> np.ndarray:
+    """A smooth random curve (T,) around 0 that turns about every `seconds`."""
+    num_turns = max(int(num_images / (VIDEO_FPS * seconds)) + 3, 4)
     turns = np.stack([np.arange(num_turns), rng.normal(0, size, num_turns)], 1)
     curve = spline(turns)
-    return np.interp(np.linspace(0, num_turns - 1, num_frames), curve[:, 0], curve[:, 1])
+    return np.interp(np.linspace(0, num_turns - 1, num_images), curve[:, 0], curve[:, 1])
 
 
-def blink(num_frames: int, rng: np.random.Generator) -> np.ndarray:
-    """How far the lids are down (T,), every few seconds."""
-    lids = np.zeros(num_frames)
+def blink(num_images: int, rng: np.random.Generator) -> np.ndarray:
+    """How far the lids are closed in each image: (T,), a blink every few seconds."""
+    lids = np.zeros(num_images)
     start = int(rng.uniform(10, 70))
-    while start < num_frames:
+    while start < num_images:
         part = lids[start : start + len(BLINK)]
         part[:] = BLINK[: len(part)]
         start += int(rng.uniform(50, 130))

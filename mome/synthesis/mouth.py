@@ -1,38 +1,51 @@
-"""A drawn mouth: lips, teeth and tongue, from the ten controls of `visemes.Mouth`.
+"""A drawn mouth: lips, teeth and tongue, from ten controls.
 
-Lengths are in units of the face, 1/224 of the picture's side. x goes right, y down.
+Lengths are in units of 1/224 of the image's side. x goes right, y goes down.
 
 Shape key
-    H W  a patch around the mouth, SCALE times finer than the picture
+    H W  pixels of a patch around the mouth, FINER times finer than the image
 """
 
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 
-from mome.synthesis.visemes import Mouth
-
-SCALE = 3  # pixels of the patch in a pixel of the picture
-SUBPIXEL = 3  # binary digits after the point in polygons
-OPENING = 17.0  # between wide open lips
-DROP = 9.0  # of the chin when the jaw is down
-ABOVE, BELOW, BESIDE = 18, 32, 36  # reach of the patch around the middle of the lips
-
-SHADOW = 3.0  # softness of the shadow that pushed lips throw
+FINER = 3  # pixels of the patch, across and down, in a pixel of the image
+SUBPIXEL_BITS = 3  # binary digits after the point of a polygon's coordinates
+OPENING = 17.0  # distance of wide open lips
+DROP = 9.0  # how far the chin goes down with the jaw
+ABOVE, BELOW, HALF_WIDTH = 18, 32, 36  # size of the patch around the middle of the lips
+SHADOW = 3.0  # width of the edge of the shadow under lips that are pushed forward
 
 DARK = np.array([34, 12, 14], np.float32)  # inside the mouth
 TONGUE = np.array([186, 88, 90], np.float32)
 TONGUE_BACK = np.array([138, 56, 60], np.float32)
 
 
+class Mouth(NamedTuple):
+    """Controls of a mouth, from 0 to 1; `wide` from -1 (pursed) to 1 (spread)."""
+
+    jaw: float = 0.0  # lowered
+    open: float = 0.0  # distance between the lips
+    wide: float = 0.0
+    round: float = 0.0  # lips pushed forward
+    press: float = 0.0  # lips pressed on each other
+    tuck: float = 0.0  # lower lip under the upper teeth
+    upper: float = 0.0  # upper teeth seen
+    lower: float = 0.0  # lower teeth seen
+    tip: float = 0.0  # of the tongue: 0.5 behind the teeth, 1 between them
+    back: float = 0.0  # of the tongue: raised
+
+
 @dataclass(frozen=True)
 class MouthLook:
-    """A speaker's mouth: half its width, thickness of the lips, colours (RGB)."""
+    """A speaker's mouth: lengths, and colours in RGB."""
 
-    width: float
-    upper_lip: float
+    width: float  # half of it
+    upper_lip: float  # thickness
     lower_lip: float
     lip: np.ndarray
     teeth: np.ndarray
@@ -41,7 +54,7 @@ class MouthLook:
 
 @cache
 def spline_matrix(num_points: int, closed: bool, steps: int = 10) -> np.ndarray:
-    """Catmull-Rom: curve = matrix (steps * segments, num_points) @ points."""
+    """Catmull-Rom spline: curve = matrix (steps * segments, num_points) @ points."""
     t = np.linspace(0, 1, steps, endpoint=False)
     basis = 0.5 * np.stack(
         [-t + 2 * t**2 - t**3, 2 - 5 * t**2 + 3 * t**3, t + 4 * t**2 - 3 * t**3, t**3 - t**2], 1
@@ -65,56 +78,60 @@ def spline(points, closed: bool = False) -> np.ndarray:
 
 
 class Patch:
-    """A finer piece of the picture with its corner at (left, top), drawn on with soft masks."""
+    """A piece of the image with its corner at (left, top), in finer pixels, to draw on."""
 
     def __init__(self, left: int, top: int, width: int, height: int, colour: np.ndarray):
         self.left, self.top = left, top
-        self.shape = (height * SCALE, width * SCALE)
-        self.y_H1 = ((np.arange(self.shape[0], dtype=np.float32) + 0.5) / SCALE + top)[:, None]
-        self.x_1W = ((np.arange(self.shape[1], dtype=np.float32) + 0.5) / SCALE + left)[None]
+        self.shape = (height * FINER, width * FINER)
+        self.y_H1 = ((np.arange(self.shape[0], dtype=np.float32) + 0.5) / FINER + top)[:, None]
+        self.x_1W = ((np.arange(self.shape[1], dtype=np.float32) + 0.5) / FINER + left)[None]
         self.planes = [np.full(self.shape, level, np.float32) for level in colour]  # R, G, B
 
     def polygon(self, points: np.ndarray, soft: float = 0.0) -> np.ndarray:
-        """Mask (H, W), 0 to 1, of a polygon; its edge is `soft` units wide."""
-        mask = np.zeros(self.shape, np.uint8)
-        points = (points - (self.left, self.top)) * SCALE - 0.5
-        points = np.round(points * (1 << SUBPIXEL)).astype(np.int32)
-        cv2.fillPoly(mask, [points], 255, cv2.LINE_AA, SUBPIXEL)
+        """Mask (H, W) of a polygon, from 0 to 1; its edge is blurred over `soft` units."""
+        mask: np.ndarray = np.zeros(self.shape, np.uint8)
+        points = (points - (self.left, self.top)) * FINER - 0.5
+        points = np.round(points * (1 << SUBPIXEL_BITS)).astype(np.int32)
+        cv2.fillPoly(mask, [points], 255, cv2.LINE_AA, SUBPIXEL_BITS)
         if soft:
-            mask = cv2.GaussianBlur(mask, (0, 0), soft * SCALE)
+            mask = cv2.GaussianBlur(mask, (0, 0), soft * FINER)
         return mask.astype(np.float32) / 255
 
-    def ellipse(self, x: float, y: float, x_radius: float, y_radius: float, soft: float):
+    def ellipse(
+        self, x: float, y: float, x_radius: float, y_radius: float, soft: float
+    ) -> np.ndarray:
         """Mask (H, W) of an ellipse."""
         angles = np.linspace(0, 2 * np.pi, 40)
         points = np.stack([x + x_radius * np.cos(angles), y + y_radius * np.sin(angles)], 1)
         return self.polygon(points, soft)
 
     def paint(self, mask: np.ndarray, colour: np.ndarray) -> None:
-        """Lay a colour over what is there, as far as the mask says."""
-        for plane, level in zip(self.planes, colour, strict=True):  # one by one: contiguous, fast
+        """Blend a colour in, with the mask as its opacity."""
+        # Plane by plane, because contiguous memory is faster.
+        for plane, level in zip(self.planes, colour, strict=True):
             plane += mask * (np.float32(level) - plane)
 
 
 @dataclass(frozen=True)
 class Lips:
-    """Where lips are: heights of inner edges and corners, half widths, thicknesses."""
+    """Where the lips are."""
 
-    top: float
+    top: float  # y of the inner edges, in the middle
     bottom: float
-    corner: float
-    width: float
-    inner_width: float
-    upper: float
+    corner: float  # y of both corners
+    width: float  # half of it, outside
+    inner_width: float  # half of it, inside
+    upper: float  # thickness
     lower: float
 
     @property
     def gap(self) -> float:
+        """Distance between the lips."""
         return self.bottom - self.top
 
 
 def place_lips(look: MouthLook, mouth: Mouth, y: float) -> Lips:
-    """The lips around height `y`, for these controls."""
+    """The lips of a mouth whose middle is at height `y`."""
     spread, pursed = max(mouth.wide, 0), max(-mouth.wide, 0)
     width = look.width * (1 + 0.22 * spread - 0.26 * pursed - 0.1 * mouth.round - 0.06 * mouth.jaw)
     gap, drop = OPENING * mouth.open, DROP * mouth.jaw
@@ -134,17 +151,17 @@ def place_lips(look: MouthLook, mouth: Mouth, y: float) -> Lips:
 
 
 def draw(
-    picture: np.ndarray, look: MouthLook, mouth: Mouth, x: float, y: float, skin: np.ndarray
+    image: np.ndarray, look: MouthLook, mouth: Mouth, x: float, y: float, skin: np.ndarray
 ) -> None:
-    """Draw a mouth with its middle at (x, y) into a picture (H, W, 3), uint8, in place."""
+    """Draw a mouth with its middle at (x, y) into an image (224, 224, 3), uint8, in place."""
     lips = place_lips(look, mouth, y)
-    left, top = int(x) - BESIDE, int(y) - ABOVE
-    patch = Patch(left, top, 2 * BESIDE, ABOVE + BELOW, look.lip)
+    left, top = int(x) - HALF_WIDTH, int(y) - ABOVE
+    patch = Patch(left, top, 2 * HALF_WIDTH, ABOVE + BELOW, look.lip)
     outer, upper_edge, lower_edge = edges(lips, x)
     lip_mask = patch.polygon(outer, soft=0.5)
     alpha = lip_mask
-    if mouth.round > 0.1:  # lips pushed forward throw a shadow
-        shadow = blur_far(lip_mask, SHADOW)
+    if mouth.round > 0.1:  # lips that are pushed forward throw a shadow
+        shadow = blur_coarsely(lip_mask, SHADOW)
         patch.paint(np.ones_like(shadow), skin * 0.5)
         alpha = np.maximum(lip_mask, shadow * 0.55 * mouth.round)
     patch.paint(lip_mask, look.lip)
@@ -156,14 +173,14 @@ def draw(
         thick = np.array([0, 0.5 + 0.4 * mouth.press])
         line = np.concatenate([upper_edge, (lower_edge + thick)[::-1]])
         patch.paint(0.85 * patch.polygon(line, soft=0.3), look.lip * 0.35)
-    lay(picture, patch, alpha)
+    lay(image, patch, alpha)
 
 
 def edges(lips: Lips, x: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Outline of both lips, inner edge of the upper and of the lower one, left to right."""
+    """Outline of both lips; inner edge of the upper lip and of the lower lip, left to right."""
     corner, w = lips.corner, lips.inner_width
 
-    def curve(*points):
+    def curve(*points: tuple[float, float]) -> np.ndarray:
         return spline([[x + dx, y] for dx, y in points])
 
     shoulder = lips.top + 0.25 * (corner - lips.top)
@@ -185,7 +202,7 @@ def edges(lips: Lips, x: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def shade_lips(
     patch: Patch, look: MouthLook, mouth: Mouth, lips: Lips, lip_mask: np.ndarray, x: float
 ) -> None:
-    """Light on the lower lip, stronger the more the lips stand out; the upper lip in the shade."""
+    """Paint light on the lower lip, more on lips pushed forward, and shade on the upper lip."""
     light = np.exp(
         -(((patch.y_H1 - lips.bottom - 0.45 * lips.lower) / (0.28 * lips.lower + 0.3)) ** 2)
     )
@@ -199,7 +216,7 @@ def shade_lips(
 def draw_inside(
     patch: Patch, look: MouthLook, mouth: Mouth, lips: Lips, inside: np.ndarray, x: float
 ) -> None:
-    """What open lips show, from the back to the front: the dark, the tongue, the teeth, its tip."""
+    """Draw what open lips show, back to front: darkness, tongue, teeth, tip of the tongue."""
     gap, w = lips.gap, lips.inner_width
     patch.paint(inside, DARK)
     if mouth.back > 0.05:
@@ -211,7 +228,7 @@ def draw_inside(
         tongue = patch.ellipse(x, top + 0.62 * gap, 0.58 * w, 0.62 * gap, soft=0.4)
         patch.paint(tongue * inside, TONGUE)
     draw_teeth(patch, look, mouth, lips, inside, x)
-    if mouth.tip > 0.6:  # in front of the teeth: /l/ against them, /th/ between them
+    if mouth.tip > 0.6:  # in front of the teeth, for /l/ and /th/
         tip = patch.ellipse(x, lips.top + 0.62 * gap, 0.42 * w, 0.36 * gap, soft=0.3)
         patch.paint(tip * inside * min(1, (mouth.tip - 0.6) / 0.3), TONGUE * 1.06)
 
@@ -219,7 +236,7 @@ def draw_inside(
 def draw_teeth(
     patch: Patch, look: MouthLook, mouth: Mouth, lips: Lips, inside: np.ndarray, x: float
 ) -> None:
-    """Two rows of teeth behind the lips, dimmer towards the corners."""
+    """Draw two rows of teeth behind the lips, darker towards the corners."""
     across = np.abs(patch.x_1W - x)
     dim = np.clip(1.15 - 0.5 * across / lips.inner_width, 0, 1)
     between = 1 - 0.3 * (np.abs((across / look.tooth) % 1 - 0.5) > 0.42)
@@ -234,19 +251,19 @@ def draw_teeth(
         patch.paint(inside * row * dim * between * 0.85, look.teeth * 0.9)
 
 
-def blur_far(mask: np.ndarray, size: float) -> np.ndarray:
-    """Blur by `size` units, at the scale of the picture, where it is cheap."""
+def blur_coarsely(mask: np.ndarray, size: float) -> np.ndarray:
+    """Blur by `size` units, in pixels of the image, which is faster than in those of the patch."""
     height, width = mask.shape
-    small = cv2.resize(mask, (width // SCALE, height // SCALE), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(mask, (width // FINER, height // FINER), interpolation=cv2.INTER_AREA)
     return cv2.resize(cv2.GaussianBlur(small, (0, 0), size), (width, height))
 
 
-def lay(picture: np.ndarray, patch: Patch, alpha: np.ndarray) -> None:
-    """Reduce a patch to the picture's pixels and lay it there."""
-    height, width = patch.shape[0] // SCALE, patch.shape[1] // SCALE
+def lay(image: np.ndarray, patch: Patch, alpha: np.ndarray) -> None:
+    """Reduce a patch to the pixels of the image and blend it in, in place."""
+    height, width = patch.shape[0] // FINER, patch.shape[1] // FINER
     fine = cv2.merge(patch.planes)
     small = cv2.resize(fine, (width, height), interpolation=cv2.INTER_AREA)
     alpha = cv2.resize(alpha, (width, height), interpolation=cv2.INTER_AREA)[..., None]
-    here = picture[patch.top : patch.top + height, patch.left : patch.left + width]
-    there = here + alpha * (small - here)
-    here[:] = np.clip(there + 0.5, 0, 255).astype(np.uint8)
+    region = image[patch.top : patch.top + height, patch.left : patch.left + width]
+    blended = region + alpha * (small - region)
+    region[:] = np.clip(blended + 0.5, 0, 255).astype(np.uint8)

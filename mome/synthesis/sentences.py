@@ -1,7 +1,8 @@
-"""Sentences of the mini corpus: seven patterns over 213 words, a tenth of them for each test side.
+"""Sentences of the mini corpus: seven patterns, filled with 213 words.
 
-A sentence belongs to training, validation or test by a fixed hash of its text, so no two sets share
-one, whatever the seed and the sizes. Test sentences use only words that training sentences have.
+A hash of its text decides whether a sentence is for training, validation or test. So no two sets
+share a sentence, for any seed and any sizes. A tenth of all sentences is for validation, a tenth
+for test. Validation and test sentences use only words of the training sentences.
 """
 
 import zlib
@@ -49,13 +50,13 @@ PATTERNS = [
         "adverb pronoun verb determiner adjective noun",
     )
 ]
-SIDES = {0: "test", 1: "valid"}  # by the hash modulo 10; the others are for training
-TRIES = 2000  # draws until a sentence that is new, of the right side and of known words
+EVALUATION_SETS = {0: "test", 1: "valid"}  # by the hash modulo 10; other hashes are for training
+MAX_TRIES = 2000  # draws for one sentence
 
 
-def side(sentence: str) -> str:
+def set_of(sentence: str) -> str:
     """The set that a sentence belongs to: train, valid or test."""
-    return SIDES.get(zlib.crc32(sentence.encode()) % 10, "train")
+    return EVALUATION_SETS.get(zlib.crc32(sentence.encode()) % 10, "train")
 
 
 def vocabulary() -> set[str]:
@@ -63,8 +64,8 @@ def vocabulary() -> set[str]:
     return set().union(*WORDS.values(), {"an", "was", "and"})
 
 
-def draw(num: int, where: str, rng: np.random.Generator, known: set[str]) -> list[str]:
-    """`num` different sentences of one side; of `known` words alone.
+def draw(num: int, set_name: str, rng: np.random.Generator, known: set[str]) -> list[str]:
+    """Draw `num` different sentences of a set that use only `known` words.
 
     Raises ValueError when the known words do not give that many.
     """
@@ -72,10 +73,10 @@ def draw(num: int, where: str, rng: np.random.Generator, known: set[str]) -> lis
     patterns = [p for p in PATTERNS if all(lists.get(kind, kind in known) for kind in p)]
     sentences: dict[str, None] = {}  # a set that keeps the order
     for _ in range(num):
-        for _ in range(TRIES if patterns else 0):
+        for _ in range(MAX_TRIES if patterns else 0):
             sentence = fill(patterns[rng.integers(len(patterns))], lists, rng)
             if (
-                side(sentence) == where
+                set_of(sentence) == set_name
                 and sentence not in sentences
                 and words_of(sentence) <= known
             ):
@@ -83,18 +84,19 @@ def draw(num: int, where: str, rng: np.random.Generator, known: set[str]) -> lis
                 break
         else:
             raise ValueError(
-                f"{num} {where} sentences cannot be made of the {len(known)} words of the training "
-                f"sentences, only {len(sentences)}: ask for more training clips or fewer others"
+                f"the {len(known)} words of the training sentences give only {len(sentences)} of"
+                f" {num} {set_name} sentences: ask for more training clips or fewer others"
             )
     return list(sentences)
 
 
 def fill(pattern: list[str], lists: dict[str, list[str]], rng: np.random.Generator) -> str:
+    """A sentence of a pattern, with words drawn for each kind of word."""
     words = [
         lists[kind][rng.integers(len(lists[kind]))] if kind in lists else kind for kind in pattern
     ]
     for i, following in enumerate(words[1:]):
-        if words[i] == "a" and following[0] in "aeio":  # no word begins with a vowel letter u
+        if words[i] == "a" and following[0] in "aeio":  # no adjective or noun begins with u
             words[i] = "an"
     return " ".join(words)
 

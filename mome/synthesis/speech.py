@@ -1,32 +1,36 @@
-"""eSpeak NG as a function: text and voice in, waveform and exact phone and word times out.
+"""eSpeak NG as a function: from a text and a voice to a waveform with times of phones and words.
 
-The engine is the shared library of the wheel `espeakng-loader`, called through ctypes. It keeps
-global state, random numbers included, so the same call twice gives two waveforms. Each utterance is
-therefore spoken by a process forked from an engine that has never spoken and seeded there: the
-same text and voice give the same samples, whatever came before.
+The engine is the shared library of the wheel `espeakng-loader`, called through ctypes. It has
+global state, such as its random numbers, so two equal calls give different waveforms. Therefore,
+each utterance is spoken by a child process, forked from an engine that has not spoken yet, and the
+child sets the seed. The same text and voice then give the same samples, whatever was said before.
 """
 
 import ctypes
 import os
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
+from typing import Any
 
 import numpy as np
 from scipy.signal import resample_poly
 
-SAMPLE_RATE = 16_000
-ENGINE_RATE = 22_050  # of the engine; 320/441 of it is ours
-LEVEL = 0.06  # root mean square of the loud half, full scale = 1
-LOUDEST = 0.95
+from mome.data import SAMPLE_RATE
+
+ENGINE_RATE = 22_050  # samples a second of the engine
+LEVEL = 0.06  # root mean square of the louder half of the samples; full scale is 1
+MAX_PEAK = 0.95  # of a sample; full scale is 1
 
 SYNCHRONOUS, PHONEME_EVENTS, NO_EXIT, UTF8, FROM_CHARACTER = 2, 1, 0x8000, 1, 1
 END_OF_EVENTS, WORD, PHONEME = 0, 1, 7  # kinds of event
 RATE, PITCH, RANGE = 1, 3, 4  # parameters
 
-# Variants of the engine's English voice. Training, validation and test speakers draw from lists of
-# their own, so that a voice, too, is on one side only. Those that are hardest to understand, by
-# Whisper's error rate on them (david, aunty, Andy), are for training.
+# Variants of the engine's English voice. Each set has its own list, so that no two sets share a
+# voice. The voices that are hardest to understand, by Whisper's error rate on them (david, aunty,
+# Andy), are for training.
 VARIANTS = {
     "train": (
         "m1 m2 m3 m4 f1 f4 f5 klatt klatt3 Alex Andrea Alicia Andy Gene Gene2 Jacky Lee Marco "
@@ -41,9 +45,9 @@ VOICES = {set_name: variants.split() for set_name, variants in VARIANTS.items()}
 
 @dataclass(frozen=True)
 class Voice:
-    """Who speaks, and how: `rate` in words a minute, `pitch` and its `range` from 0 to 99."""
+    """A voice: `rate` in words a minute, `pitch` and its `range` from 0 to 99."""
 
-    name: str  # `en-us+f3`: accent and variant
+    name: str  # accent and variant, such as `en-us+f3`
     rate: int
     pitch: int
     range: int
@@ -60,7 +64,7 @@ class Timed:
 
 @dataclass(frozen=True)
 class Speech:
-    """Waveform, 16-bit at 16 kHz; phones (eSpeak's mnemonics; `_` is silence); words."""
+    """A waveform, 16-bit at 16 kHz, its phones (eSpeak's mnemonics; `_` is silence), its words."""
 
     waveform: np.ndarray
     phones: list[Timed]
@@ -68,6 +72,7 @@ class Speech:
 
     @property
     def duration_s(self) -> float:
+        """Length of the waveform in seconds."""
         return len(self.waveform) / SAMPLE_RATE
 
 
@@ -76,32 +81,32 @@ def say(text: str, voice: Voice) -> Speech:
 
     Raises ValueError for a voice that the engine does not have, RuntimeError when the engine fails.
     """
-    engine()  # loaded here, so that all children start from the same state
+    engine()  # loaded before forking, so that all children start from the same state
     samples, events = in_a_child(speak, text, voice)
     total_s = len(samples) / ENGINE_RATE
-    starts = [(name, at / ENGINE_RATE) for kind, name, at in events if kind == PHONEME]
-    phones = until_next([(name or "_", at) for name, at in starts], total_s)
+    phone_starts = [(name or "_", n / ENGINE_RATE) for kind, name, n in events if kind == PHONEME]
+    phones = until_next(phone_starts, total_s)
     spoken = [p for p in phones if not p.name.startswith("_")]
     end_s = spoken[-1].end if spoken else total_s
-    words = until_next(
-        [(name, at / ENGINE_RATE) for kind, name, at in events if kind == WORD], end_s
-    )
-    return Speech(level(resample_poly(samples.astype(float), 320, 441)), phones, words)
+    words = until_next([(name, n / ENGINE_RATE) for kind, name, n in events if kind == WORD], end_s)
+    ratio = Fraction(SAMPLE_RATE, ENGINE_RATE)
+    waveform = resample_poly(samples.astype(float), ratio.numerator, ratio.denominator)
+    return Speech(levelled(waveform), phones, words)
 
 
 def until_next(starts: list[tuple[str, float]], end_s: float) -> list[Timed]:
-    """Each lasts until the next begins, the last until `end_s`; those of no length are left out."""
+    """Each item lasts until the next one, the last one until `end_s`; empty items are left out."""
     ends = [start for _, start in starts[1:]] + [end_s]
     both = zip(starts, ends, strict=True)
     return [Timed(name, start, end) for (name, start), end in both if end > start]
 
 
-def level(waveform: np.ndarray) -> np.ndarray:
-    """Bring speech to one loudness without clipping; 16-bit."""
+def levelled(waveform: np.ndarray) -> np.ndarray:
+    """The waveform in 16 bits, at one loudness for all speech, or quieter if it would clip."""
     size = np.abs(waveform)
     loud = waveform[size > np.median(size)]
     gain = LEVEL / max(np.sqrt(np.mean(loud**2)), 1e-9) if len(loud) else 1.0
-    gain = min(gain, LOUDEST / max(size.max(), 1e-9))
+    gain = min(gain, MAX_PEAK / max(size.max(), 1e-9))
     return np.round(waveform * gain * 32767).astype(np.int16)
 
 
@@ -109,10 +114,14 @@ def level(waveform: np.ndarray) -> np.ndarray:
 
 
 class EventId(ctypes.Union):
+    """espeak_EVENT's `id`: which member holds depends on the kind of event."""
+
     _fields_ = (("number", ctypes.c_int), ("name", ctypes.c_char_p), ("text", ctypes.c_char * 8))
 
 
 class Event(ctypes.Structure):
+    """espeak_EVENT of speak_lib.h."""
+
     _fields_ = (
         ("kind", ctypes.c_int),
         ("unique_identifier", ctypes.c_uint),
@@ -132,7 +141,7 @@ Callback = ctypes.CFUNCTYPE(
 
 @cache
 def engine() -> ctypes.CDLL:
-    """The library, initialised, silent so far."""
+    """The library, loaded and initialised; in this process, it never speaks."""
     try:
         import espeakng_loader
     except ImportError:
@@ -149,15 +158,17 @@ def engine() -> ctypes.CDLL:
 
 
 def engine_version() -> str:
-    """What the sound depends on, besides our own code."""
+    """The version of eSpeak NG: the sound depends on it and on our own code."""
     library = engine()
     library.espeak_Info.restype = ctypes.c_char_p
     return library.espeak_Info(None).decode()
 
 
 def speak(text: str, voice: Voice) -> tuple[np.ndarray, list[tuple[int, str, int]]]:
-    """Samples of the engine and its events (kind, phone or word, sample). In a fresh child only."""
-    library, chunks, events = engine(), [], []
+    """The engine's samples and events (kind, phone or word, sample). Call it in a new child."""
+    library = engine()
+    chunks: list[np.ndarray] = []
+    events: list[tuple[int, str, int]] = []
 
     def take(samples, num_samples, event):
         if samples and num_samples > 0:
@@ -185,24 +196,25 @@ def speak(text: str, voice: Voice) -> tuple[np.ndarray, list[tuple[int, str, int
 
 
 def name_of(event: Event, text: str) -> str:
+    """The word or the phone of an event."""
     if event.kind == WORD:
         return text[event.text_position - 1 : event.text_position - 1 + event.length]
-    # up to eight bytes, the last without a zero after it
+    # A phone's name has up to eight bytes; when it has eight, no zero byte follows.
     return ctypes.string_at(ctypes.addressof(event.id), 8).split(b"\0")[0].decode()
 
 
-def in_a_child(function, *arguments):
-    """Call `function` in a forked process and give its result, or raise its exception, here."""
+def in_a_child(function: Callable, *arguments: Any) -> Any:
+    """Call `function` in a forked process; its result is returned, its exception raised, here."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         try:
-            result = (True, function(*arguments))
+            outcome = (True, function(*arguments))
         except BaseException as error:
-            result = (False, error)
+            outcome = (False, error)
         try:
             with os.fdopen(writer, "wb") as file:
-                pickle.dump(result, file)
+                pickle.dump(outcome, file)
         finally:
             os._exit(0)
     os.close(writer)
@@ -211,7 +223,7 @@ def in_a_child(function, *arguments):
     _, status = os.waitpid(child, 0)
     if not data:
         raise RuntimeError(f"the speech process ended with status {status} on {arguments}")
-    worked, result = pickle.loads(data)
-    if not worked:
+    succeeded, result = pickle.loads(data)
+    if not succeeded:
         raise result
     return result

@@ -1,43 +1,28 @@
-"""From phones to the movement of a mouth: targets, and how neighbours blend into each other.
+"""Visemes: how the mouth moves for a sequence of phones.
 
-A phone has a target for each control of the mouth and a strength. At every moment a control is the
-mean of all targets, weighted by strengths that fall off with the distance in time (dominance
-functions: Cohen and Massaro 1993), so that a weak /k/ looks like its neighbours and a /w/ colours
-them. Two things are exact and not blended: the lips meet in every bilabial, and touch the teeth in
-/f v/. eSpeak times a stop by its burst; its closure lies before that and is moved there.
+Each phone has a strength and, for each control of the mouth, a target. At every moment, a control
+is the mean of all targets, weighted by strengths that decrease with the distance in time (dominance
+functions; Cohen and Massaro 1993). So a weak /k/ looks like its neighbours, and a /w/ changes how
+they look. One thing is exact and not blended: the lips meet in every bilabial. eSpeak's time of a
+stop is that of its burst; the closure comes before it, so it is taken from the phone before.
 
 Shape key
-    T  pictures    M  moments, several a picture    C  controls of the mouth
+    T  images    M  moments, `OVERSAMPLING` for each image    C  controls of the mouth
 """
 
 from collections.abc import Iterable
 from itertools import pairwise
-from typing import NamedTuple
 
 import numpy as np
 
-FRAME_RATE = 25
-OVERSAMPLING = 8  # moments a picture
+from mome.data import VIDEO_FPS
+from mome.synthesis.mouth import Mouth
+
+OVERSAMPLING = 8  # moments in the time of an image
 CLOSURE_S = 0.055  # of a stop, at most
-CLOSED_S = 0.045  # half of the time that lips stay closed, about
+CLOSED_S = 0.045  # about half of the time that the lips stay closed
 FALL_S = 0.035  # how fast a phone's influence fades
 SILENCE = "_"
-
-
-class Mouth(NamedTuple):
-    """Controls of a mouth, from 0 to 1; `wide` from -1 (pursed) to 1 (spread)."""
-
-    jaw: float = 0.0  # lowered
-    open: float = 0.0  # distance between the lips
-    wide: float = 0.0
-    round: float = 0.0  # lips pushed forward
-    press: float = 0.0  # lips pressed on each other
-    tuck: float = 0.0  # lower lip under the upper teeth
-    upper: float = 0.0  # upper teeth seen
-    lower: float = 0.0  # lower teeth seen
-    tip: float = 0.0  # of the tongue: 0.5 behind the teeth, 1 between them
-    back: float = 0.0  # of the tongue: raised
-
 
 REST = Mouth(jaw=0.03, press=0.15)
 
@@ -58,7 +43,7 @@ VOWELS = {
     "o": Mouth(0.42, 0.42, -0.8, 0.85),
 }
 
-CONSONANTS = {  # the lips are pressed harder for /p/ than for /b/, and for /b/ than for /m/
+CONSONANTS = {  # the lips are pressed hardest for /p/, least for /m/
     "p": Mouth(0.04, press=1.0),
     "b": Mouth(0.06, press=0.75),
     "m": Mouth(0.08, press=0.5),
@@ -85,7 +70,7 @@ CONSONANTS = {  # the lips are pressed harder for /p/ than for /b/, and for /b/ 
     "j": Mouth(0.1, 0.22, 0.7, upper=0.65, lower=0.35, back=0.4),
 }
 
-# How strongly a phone pulls, against 1 of a vowel.
+# How strongly a phone acts on its neighbours; a vowel has 1.
 STRENGTHS = (
     dict.fromkeys("pbm", 5.0)
     | dict.fromkeys("fv", 8.0)
@@ -99,7 +84,7 @@ STOPS = frozenset(("p", "b", "t", "d", "k", "g", "tS", "dZ"))
 ROUNDED = frozenset(("w", "r", "S", "Z", "tS", "dZ"))
 LIP_SHAPE = [Mouth._fields.index(name) for name in ("wide", "round")]
 
-# eSpeak's mnemonics that are not one of ours with marks of stress and length around it.
+# eSpeak's mnemonics that differ from our names in more than marks of stress and length.
 OTHERS = {
     "L": "l", "l-": "l", "n-": "n", "m-": "m", "r-": "r", "t2": "d", "*": "d", "?": "h", "x": "k",
     "R": "r", "tr": "t", "aa": "a", "a#": "@", ";": "j", "@L": "@ l",
@@ -111,9 +96,9 @@ OTHERS = {
 
 
 def split(mnemonic: str) -> list[str]:
-    """Our phones for one of eSpeak's: `eI` -> e, I; `3:` -> 3; a pause -> `_`.
+    """Our names of the phones in a mnemonic of eSpeak: `eI` -> e, I; `3:` -> 3; a pause -> `_`.
 
-    Raises ValueError for one that is not English.
+    Raises ValueError for a phone that is not English.
     """
     name = mnemonic.lstrip("',%=")
     if not name or name.startswith("_"):
@@ -131,8 +116,9 @@ def split(mnemonic: str) -> list[str]:
 
 
 def segments(phones: Iterable[tuple[str, float, float]]) -> list[tuple[str, float, float]]:
-    """eSpeak's phones (mnemonic, start, end) in ours: a diphthong in its halves, a stop with its
-    closure, which it takes from the phone before. Times in seconds, without holes.
+    """Turn eSpeak's phones (mnemonic, start, end) into ours; times in seconds, without gaps.
+
+    A diphthong becomes two phones. The closure of a stop is taken from the phone before it.
     """
     parts: list[list] = []
     for mnemonic, start, end in phones:
@@ -144,16 +130,16 @@ def segments(phones: Iterable[tuple[str, float, float]]) -> list[tuple[str, floa
             room = part[1] - before[1]
             part[1] -= min(CLOSURE_S, 0.5 * room)
             before[2] = part[1]
-    return [tuple(part) for part in parts]
+    return [(name, start, end) for name, start, end in parts]
 
 
-def tracks(phones: Iterable[tuple[str, float, float]], num_frames: int) -> np.ndarray:
-    """The mouth in each picture of a clip: (T, C), columns as in `Mouth`, 25 a second.
+def tracks(phones: Iterable[tuple[str, float, float]], num_images: int) -> np.ndarray:
+    """The mouth in each image of a clip, 25 a second: (T, C), columns as in `Mouth`.
 
-    Each picture is the mean over half of its time, as a shutter makes it.
+    Each row is the mean over half of the image's time, like the exposure of a camera.
     """
     parts = segments(phones)
-    times_M = (np.arange(num_frames * OVERSAMPLING) + 0.5) / (FRAME_RATE * OVERSAMPLING)
+    times_M = (np.arange(num_images * OVERSAMPLING) + 0.5) / (VIDEO_FPS * OVERSAMPLING)
     faint = 1e-3
     total_MC = np.full((len(times_M), len(REST)), faint) * np.array(REST)
     weight_MC = np.full((len(times_M), len(REST)), faint)
@@ -165,16 +151,17 @@ def tracks(phones: Iterable[tuple[str, float, float]], num_frames: int) -> np.nd
     for name, start, end in parts:
         if name in BILABIALS:
             close(track_MC, target(name).press, start, end, times_M)
-    track_TMC = track_MC.reshape(num_frames, OVERSAMPLING, -1)
+    track_TMC = track_MC.reshape(num_images, OVERSAMPLING, -1)
     return track_TMC[:, OVERSAMPLING // 4 : 3 * OVERSAMPLING // 4].mean(axis=1)
 
 
 def target(name: str) -> Mouth:
+    """The mouth of a phone; at rest for silence."""
     return VOWELS.get(name) or CONSONANTS.get(name) or REST
 
 
 def hold(name: str, start: float, end: float) -> tuple[float, float]:
-    """Middle and length of the time in which a phone looks as it should; of a stop, the closure."""
+    """Middle and length of the time in which a phone reaches its target; of a stop, its closure."""
     length = max(end - start, 0.02)
     if name in STOPS:
         length = min(length, 0.07)
@@ -182,13 +169,14 @@ def hold(name: str, start: float, end: float) -> tuple[float, float]:
 
 
 def dominance(name: str, start: float, end: float, times_M: np.ndarray) -> np.ndarray:
+    """Weight (M,) of a phone's target at each moment."""
     middle, length = hold(name, start, end)
     away_M = np.maximum(np.abs(times_M - middle) - 0.25 * length, 0.0)
     return STRENGTHS.get(name, 1.0) * np.exp(-1.6 * away_M / (FALL_S + 0.25 * length))
 
 
 def control_weights(name: str) -> np.ndarray:
-    """Consonants leave the width and rounding of the lips to the vowels, but for rounded ones."""
+    """Weight (C,) of each control: most consonants hardly act on width and rounding of the lips."""
     weights_C = np.ones(len(REST))
     if name in CONSONANTS and name not in ROUNDED:
         weights_C[LIP_SHAPE] = 0.15 if name in "pbmfv" else 0.35
@@ -198,7 +186,7 @@ def control_weights(name: str) -> np.ndarray:
 def close(
     track_MC: np.ndarray, press: float, start: float, end: float, times_M: np.ndarray
 ) -> None:
-    """Shut the lips around a bilabial, whatever its neighbours are."""
+    """Shut the lips during a bilabial, in place, whatever its neighbours are."""
     middle, _ = hold("p", start, end)
     shut_M = np.exp(-(((times_M - middle) / CLOSED_S) ** 4))
     opening, pressing = Mouth._fields.index("open"), Mouth._fields.index("press")

@@ -1,26 +1,40 @@
-"""An experiment folder and its books: what it was made from, measured and left out."""
+"""An experiment: its folder, and the data, the model and the settings that it trains with."""
 
 import contextlib
 import fcntl
+import glob
 import json
 import logging
 import math
+import re
+import shutil
 import time
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch import nn
 
-from mome import files
-from mome.config import Config, TrainConfig, as_dict, new_name
-from mome.data.dataset import FeatureDataset
+from mome import checkpoint, files
+from mome.config import Config, as_dict, new_name
+from mome.data.dataset import FeatureDataset, Sampler
+from mome.model import MoMEModel, init_reference_weights
+from mome.prompt import text_ids
+from mome.training.distributed import gathered
+from mome.training.text_floor import text_floor
 
 log = logging.getLogger(__name__)
 
 
+# ---- the folder ---------------------------------------------------------------------------------
+
+
 @contextlib.contextmanager
-def exclusive_lock(exp_dir: Path):
-    """Hold the folder for this process; ValueError when another one trains into it."""
+def exclusive_lock(exp_dir: Path) -> Iterator[None]:
+    """Lock the folder for this process; ValueError when another process trains into it."""
     path = exp_dir.with_name(f".{exp_dir.name}.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:  # the system frees it when the process ends, however that is
@@ -28,47 +42,95 @@ def exclusive_lock(exp_dir: Path):
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise ValueError(
-                f"{exp_dir} is being trained by another process: wait for it, or give this"
-                " training another --tag"
+                f"{exp_dir} is being trained by another process: wait for it to end, or give this"
+                " training run another --tag"
             ) from None
         except OSError as error:  # some file systems of clusters have no locks
-            log.warning(f"{path} cannot be locked ({error}): start no second training of this name")
+            log.warning(f"{path} cannot be locked ({error}): do not train into {exp_dir} twice")
         yield
 
 
-def open_experiment(exp_dir: Path, about: dict, resume: bool) -> bool:
-    """Make the folder ready; False when this very training is finished.
+def open_experiment(exp_dir: Path, inputs: dict, resume: bool) -> bool:
+    """Make the folder ready; False when the run with these `inputs` is finished.
 
-    A training of other settings or data is moved aside, never mixed or deleted; more steps than
-    before continue it.
+    A run with other settings or data is kept as exp/<tag>.<what differs>.<time>. It becomes
+    exp/<tag> again when its settings return. A run with more steps continues the earlier one; if
+    that one was finished, a copy of it is kept.
     """
-    if resume and files.up_to_date(exp_dir, about) and (exp_dir / "best").exists():
+    differ = differences(exp_dir, inputs)
+    if resume and differ != {} and restore(exp_dir, inputs, differ):
+        differ = {}
+    finished = (exp_dir / files.STAMP).exists() and (exp_dir / "best").exists()
+    if resume and differ == {} and finished:
         log.info(f"{exp_dir} is trained with these settings already: nothing to do")
         return False
-    path = exp_dir / "run.json"
-    if path.exists():
-        # A setting that came with a later version had its default before.
-        old = {new_name(key): value for key, value in json.loads(path.read_text()).items()}
-        before = flatten(as_dict(Config())) | old
-        differ = sorted(k for k in about if about[k] != before.get(k))
-        longer = differ == ["train.num_steps"] and about[differ[0]] > before[differ[0]]
-        if not resume or (differ and not longer):
-            aside = exp_dir.with_name(f"{exp_dir.name}.{time.strftime('%Y%m%d-%H%M%S')}")
-            exp_dir.rename(aside)
-            why = f"differs in {', '.join(differ)}" if differ else "no --resume was given"
-            log.info(f"the training in {exp_dir} was moved to {aside}: {why}")
-    exp_dir.mkdir(parents=True, exist_ok=True)
+    if differ is not None and not (resume and continues(differ, inputs)):
+        path = kept_name(exp_dir, differ)
+        exp_dir.rename(path)
+        reason = f"it differs in {', '.join(differ)}" if differ else "no --resume was given"
+        log.info(f"the earlier run in {exp_dir} is kept as {path}: {reason}")
+    elif differ and finished:
+        path = kept_name(exp_dir, differ)
+        shutil.copytree(exp_dir, path.with_suffix(".tmp"), dirs_exist_ok=True).rename(path)
+        log.info(f"a copy of the run in {exp_dir}, which is now continued, is kept as {path}")
     files.clear_stamp(exp_dir)
-    beside = path.with_suffix(".tmp")
-    beside.write_text(json.dumps(about, indent=1, sort_keys=True) + "\n")
-    beside.replace(path)
+    files.write_json(exp_dir / "run.json", inputs)
     return True
 
 
-def provenance(cfg: Config, **dirs: Path) -> dict:
-    """What a training is made from: every setting, and a digest of each set.
+def differences(exp_dir: Path, inputs: dict) -> dict | None:
+    """The inputs in which the run in a folder differs, with its values; None if it holds no run."""
+    path = exp_dir / "run.json"
+    if not path.exists():
+        return None
+    saved = {new_name(key): value for key, value in json.loads(path.read_text()).items()}
+    # Settings that an older version of the program did not have count as their defaults.
+    before = flatten(as_dict(Config())) | saved
+    return {k: before.get(k) for k in sorted(inputs) if inputs[k] != before.get(k)}
 
-    A set is a feature directory, or a data directory whose features are made while training.
+
+def continues(differ: dict, inputs: dict) -> bool:
+    """Whether a run that differs in these values is the same one, or the same with fewer steps."""
+    steps = differ.get("train.num_steps", math.inf)
+    return not differ or (len(differ) == 1 and steps < inputs["train.num_steps"])
+
+
+def restore(exp_dir: Path, inputs: dict, differ: dict | None) -> bool:
+    """Bring back the newest kept run with these inputs; the run in `exp_dir` is kept instead."""
+    kept = [path for path in kept_runs(exp_dir) if differences(path, inputs) == {}]
+    if not kept:
+        return False
+    if exp_dir.exists():
+        exp_dir.rename(kept_name(exp_dir, differ or {}))
+    kept[-1].rename(exp_dir)
+    log.info(f"{kept[-1]} was trained with these settings before: it is {exp_dir} again")
+    return True
+
+
+def kept_runs(exp_dir: Path) -> list[Path]:
+    """The folders that `kept_name` named, the newest last."""
+    found = exp_dir.parent.glob(f"{glob.escape(exp_dir.name)}.*")
+    names = [p for p in found if re.search(r"\.\d{8}-\d{6}$", p.name)]
+    return sorted(names, key=lambda path: path.name[-15:])
+
+
+def kept_name(exp_dir: Path, differ: dict) -> Path:
+    """Where a run is kept: its tag, its values of what differs, and when it was started."""
+    parts = []
+    for key, value in differ.items():
+        text = re.sub(r"[^\w.+-]+", "-", str(value)).strip("-")
+        parts.append(f"{key.split('.')[-1]}={text}" if "." in key else key)  # a digest says nothing
+    what = ",".join(parts)[:80]
+    run = exp_dir / "run.json"
+    started = time.localtime((run if run.exists() else exp_dir).stat().st_mtime)
+    name = f"{exp_dir.name}.{what}." if what else f"{exp_dir.name}."
+    return exp_dir.with_name(name + time.strftime("%Y%m%d-%H%M%S", started))
+
+
+def provenance(cfg: Config, **dirs: Path) -> dict:
+    """What a training run is made from: every setting, and a digest of each set.
+
+    A set is a feature directory, or a data directory whose features are computed during training.
     """
     digests = {}
     for name, path in dirs.items():
@@ -79,112 +141,140 @@ def provenance(cfg: Config, **dirs: Path) -> dict:
 
 def flatten(values: dict, prefix: str = "") -> dict:
     """{"train": {"lr": 1}} -> {"train.lr": 1}."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in values.items():
         name = f"{prefix}{key}"
         flat |= flatten(value, f"{name}.") if isinstance(value, dict) else {name: value}
     return flat
 
 
+# ---- what is trained ----------------------------------------------------------------------------
+
+
+def build_datasets(
+    source: Any, valid_source: Any, tokenizer: Any, cfg: Config, exp_dir: Path
+) -> tuple[FeatureDataset, FeatureDataset]:
+    """Training and validation utterances, less the unusable ones, which are listed in `exp_dir`.
+
+    Raises ValueError when the features do not go with each other or with the rates.
+    """
+    encode = partial(text_ids, tokenizer)
+    train, valid = FeatureDataset(source, encode), FeatureDataset(valid_source, encode)
+    valid.check_encoders(source.info)
+    for data, name, limit in ((train, "skipped.txt", 0.01), (valid, "skipped_valid.txt", 0.0)):
+        data.check_rates(cfg.model.audio_rates)
+        leave_out_unusable(data, cfg, exp_dir / name, limit)
+    return train, valid
+
+
 def leave_out_unusable(data: FeatureDataset, cfg: Config, list_path: Path, limit: float) -> None:
-    """Leave out what no batch can hold or a rate is too coarse for; list it; stop above a share."""
+    """Leave out utterances that are too long for a batch or too short for a rate, and list them.
+
+    ValueError when their share is above `limit`.
+    """
     reasons = data.unusable(
         cfg.train.max_frames, max(cfg.model.audio_rates), max(cfg.model.video_rates)
     )
     if not reasons:
         return
     if dist.get_rank() == 0:
-        list_path.write_text("".join(f"{u}\t{why}\n" for u, why in sorted(reasons.items())))
-    first = next(iter(sorted(reasons.items())))
-    text = (
-        f"{data.dir}: {len(reasons)} of {len(data)} utterances do not fit, listed in {list_path},"
-        f" such as {first[0]}: {first[1]}"
+        files.write_text(list_path, "".join(f"{u}\t{reasons[u]}\n" for u in sorted(reasons)))
+    first = min(reasons)
+    message = (
+        f"{data.dir}: {len(reasons)} of {len(data)} utterances cannot be used, such as {first}:"
+        f" {reasons[first]}; {list_path} lists them"
     )
     if len(reasons) > limit * len(data):
-        raise ValueError(text)
-    log.info(text)
+        raise ValueError(message)
+    log.info(message)
     data.leave_out(set(reasons))
 
 
-def learning_rate(step: int, cfg: TrainConfig) -> float:
-    """Linear warm-up, then a cosine to 0 at the last step (MoME §4)."""
-    if step < cfg.lr_warmup_steps:
-        return cfg.lr * (step + 1) / cfg.lr_warmup_steps
-    done = (step - cfg.lr_warmup_steps) / max(1, cfg.num_steps - cfg.lr_warmup_steps)
-    return cfg.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+def build_model(
+    cfg: Config, llm: nn.Module, tokenizer: Any, data: FeatureDataset, device: torch.device
+) -> tuple[MoMEModel, dict]:
+    """The model to train on `data`, and the base models that its weights belong to."""
+    source, warmup = data.source, cfg.train.ctc_warmup
+    with gathered(init_reference_weights(llm)):
+        model = MoMEModel(cfg.model, llm, tokenizer, source.frame_dims).to(device)
+        if cfg.encoders.video_lora_rank:
+            model.add_video_encoder(source.encoders["video"])
+        if warmup.num_steps or warmup.weight:
+            token_ids = {i for utterance in data.utterances for i in data.ids[utterance]}
+            model.add_alignment(token_ids, warmup.weight)
+    if cfg.train.gradient_checkpointing:
+        model.checkpoint_gradients()
+    base = {
+        "llm": cfg.model.llm,
+        "llm_fingerprint": checkpoint.fingerprint(llm, gathered),
+        "features": source.info,
+        "frame_dims": source.frame_dims,
+    }
+    return model, base
 
 
-def num_targets(batch: dict) -> int:
-    """Text tokens of a batch, an EOS for each utterance included."""
-    return int(batch["text_lengths"].sum()) + len(batch["text_lengths"])
-
-
-def total(number: float, device: torch.device) -> float:
-    """The sum of a number over all devices."""
-    value = torch.tensor(float(number), device=device, dtype=torch.float64)
-    dist.all_reduce(value)
-    return value.item()
-
-
-def mean_over_devices(noted: list[tuple[dict, float]]) -> dict[str, float]:
-    """Weighted means of what all devices noted; a value may be missing from some batches."""
-    everyone = [noted]
-    if dist.get_world_size() > 1:
-        everyone = [None] * dist.get_world_size()
-        dist.all_gather_object(everyone, noted)
-    sums: dict[str, list[float]] = {}
-    for stats, weight in (pair for device in everyone for pair in device):
-        for name, value in stats.items():
-            entry = sums.setdefault(name, [0.0, 0.0])
-            entry[0] += value * weight
-            entry[1] += weight
-    return {name: value / weight for name, (value, weight) in sums.items()}
-
-
-def mean_of(report, name: str, last: int) -> float:
-    """Weighted mean of the last values that a Reporter holds."""
-    values = report.stats[name][-last:]
-    weight = sum(v.weight for v in values)
-    return sum(v.value * v.weight for v in values) / weight if weight else math.nan
-
-
-def clock(seconds: float) -> str:
-    """1:02:03 or 2:03."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
-def parameter_summary(llm: torch.nn.Module) -> str:
+def parameter_summary(llm: nn.Module) -> str:
     """How many weights the frozen LLM has, and how many of them this process holds."""
     held, count = 0, 0
     for p in llm.parameters():
-        numel = p.quant_state.shape.numel() if hasattr(p, "quant_state") else p.numel()  # 4 bits
+        # A 4-bit parameter packs two weights into a byte; one that ZeRO 3 sharded is empty.
+        numel = p.quant_state.shape.numel() if hasattr(p, "quant_state") else p.numel()
         held += p.ds_tensor.numel() if hasattr(p, "ds_tensor") else numel
         count += getattr(p, "ds_numel", numel)
-    kind = next(llm.parameters()).dtype
-    return f"frozen LLM: {count / 1e6:.3f}M weights, {held / 1e6:.3f}M held by a process, {kind}"
+    dtype = next(llm.parameters()).dtype
+    return f"frozen LLM: {count / 1e6:.3f}M weights, {held / 1e6:.3f}M held by a process, {dtype}"
 
 
-def engine_config(cfg: Config, base_path: str) -> dict:
-    """DeepSpeed's configuration: ZeRO and communication from its file, the rest from ours."""
-    path = Path(base_path)
+def describe(
+    model: MoMEModel, train: FeatureDataset, valid: FeatureDataset, exp_dir: Path
+) -> float:
+    """Log the sizes of model and data, and write size.json and text_floor.json.
+
+    Returns the loss that a model of the text alone reaches, in nats a token.
+    """
+    texts, valid_texts = ([data.ids[u] for u in data.utterances] for data in (train, valid))
+    floor = text_floor(texts, valid_texts, model.eos)
+    num_trained = sum(p.numel() for p in model.trained().values())
+    size = model.count_parameters()
+    if dist.get_rank() == 0:
+        files.write_text(exp_dir / "size.json", json.dumps(size) + "\n")
+        files.write_json(exp_dir / "text_floor.json", {"nats_a_token": floor}, indent=None)
+    log.info(
+        f"{len(train)} training and {len(valid)} validation utterances;"
+        f" {num_trained / 1e6:.2f}M weights are trained, {size['resident'] / 1e6:.2f}M of them in"
+        f" adapters; scales {', '.join(map(str, model.scales))};"
+        f" {dist.get_world_size()} process(es) of {torch.get_num_threads()} thread(s)"
+    )
+    log.info(
+        f"loss of a model of the text alone: {floor:.2f} nats a token (above it, audio and video"
+        " are not used yet)"
+    )
+    return floor
+
+
+def engine_config(cfg: Config) -> dict:
+    """DeepSpeed's configuration: ZeRO and communication from its JSON file, the rest from ours.
+
+    Raises FileNotFoundError, or ValueError when the file does not go with our settings.
+    """
+    path = Path(cfg.train.deepspeed)
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: train.deepspeed names a DeepSpeed JSON file")
     engine = json.loads(path.read_text())
     zero_3 = engine.get("zero_optimization", {}).get("stage") == 3
     if cfg.model.quantise != "none" and zero_3:
         raise ValueError(
-            f"{path}: ZeRO 3 cannot share out an LLM in few bits (model.quantise="
-            f"{cfg.model.quantise}): use stage 0, 1 or 2, or model.quantise=none"
+            f"{path}: ZeRO 3 cannot shard a quantised LLM (model.quantise={cfg.model.quantise}):"
+            " use stage 0, 1 or 2, or model.quantise=none"
         )
     if cfg.encoders.video_lora_rank and zero_3:
+        # ZeRO 3 needs as many passes on each device, but the encoder takes a few clips at a time.
         raise ValueError(
-            f"{path}: ZeRO 3 cannot train the video encoder (encoders.video_lora_rank), which runs"
-            " on a few clips at once, thus not as often on every device: use stage 0, 1 or 2"
+            f"{path}: ZeRO 3 cannot train the video encoder (encoders.video_lora_rank"
+            f" {cfg.encoders.video_lora_rank}): use stage 0, 1 or 2"
         )
     ours = {
-        "train_micro_batch_size_per_gpu": 1,  # nominal: batches are cut by frames
+        "train_micro_batch_size_per_gpu": 1,  # nominal: a batch is limited by its frames
         "gradient_accumulation_steps": cfg.train.accumulation,
         "gradient_clipping": cfg.train.max_grad_norm,
         "bf16": {"enabled": cfg.model.llm_dtype == "bfloat16"},
@@ -193,5 +283,22 @@ def engine_config(cfg: Config, base_path: str) -> dict:
     }
     twice = sorted((engine.keys() & ours.keys()) | (engine.keys() & {"optimizer", "scheduler"}))
     if twice:
-        raise ValueError(f"{path} sets {', '.join(twice)}: the train config sets these")
+        raise ValueError(f"{path} sets {', '.join(twice)}, which the train config sets: remove it")
     return engine | ours
+
+
+def build_sampler(cfg: Config, data: FeatureDataset, model: MoMEModel) -> Sampler:
+    """The batches of this process."""
+    return Sampler(
+        lengths=[data.length(i) for i in range(len(data))],
+        max_frames=cfg.train.max_frames,
+        seed=cfg.train.seed,
+        rank=dist.get_rank(),
+        world=dist.get_world_size(),
+        accumulation=cfg.train.accumulation,
+        num_noisy=data.source.num_noisy,
+        noisy_share=cfg.train.noisy_share,
+        audio_dropout=cfg.train.audio_dropout,
+        scales=tuple(map(str, model.scales)),
+        scales_per_step=cfg.train.scales_per_step,
+    )

@@ -22,12 +22,12 @@ def ngram_loss(train: list[list[int]], valid: list[list[int]], end: int, order: 
     following: list[defaultdict[tuple, Counter]] = [defaultdict(Counter) for _ in range(order)]
     vocabulary = {end} | {token for text in train for token in text}
     for text in train:
-        padded = [None] * (order - 1) + text + [end]
+        padded: list[int | None] = [None] * (order - 1) + text + [end]
         for i in range(order - 1, len(padded)):
             for n in range(order):
                 following[n][tuple(padded[i - n : i])][padded[i]] += 1
 
-    def probability(token: int, context: tuple) -> float:
+    def probability(token: int | None, context: tuple) -> float:
         p = 1 / (len(vocabulary) + 1)
         for n in range(order):
             counts = following[n].get(context[len(context) - n :])

@@ -1,25 +1,52 @@
-"""The projectors' warm-up: they alone, by CTC against the LLM's embeddings (see mome/alignment.py).
+"""Warm up the projectors by CTC against the LLM's embedding table (see mome/alignment.py).
 
-Ours, not the paper's: a hundred steps take seconds, for the LLM itself is not run.
+Ours, not the paper's. The LLM itself is not run, so a hundred steps take seconds.
 """
 
 import logging
 import math
 import time
+from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
-from mome.config import TrainConfig
+from mome import checkpoint
+from mome.config import Config, TrainConfig
 from mome.data.dataset import FeatureDataset, Pick, to_device
 from mome.model import MoMEModel
-from mome.training.experiment import clock
+from mome.training.distributed import clock
 
 log = logging.getLogger(__name__)
 
 
-def warm_up(model: MoMEModel, data: FeatureDataset, cfg: TrainConfig, device) -> None:
+def prepare_projectors(
+    model: MoMEModel,
+    data: FeatureDataset,
+    cfg: Config,
+    exp_dir: Path,
+    base: dict,
+    device: torch.device,
+) -> None:
+    """Warm up on the first process, then read its result, exp_dir/warmup, on all of them.
+
+    With `train.ctc_warmup.start_from`, read the result of another run instead.
+    """
+    warmup, warm_dir = cfg.train.ctc_warmup, exp_dir / "warmup"
+    if warmup.num_steps:
+        if dist.get_rank() == 0 and not warm_dir.exists():
+            warm_up(model, data, cfg.train, device)
+            checkpoint.save(warm_dir, model.trained(), cfg, base)
+        dist.barrier()
+        checkpoint.copy_parts(model, warm_dir, [""])
+    if warmup.start_from:
+        checkpoint.copy_parts(model, warmup.start_from, ["projectors.", "prompt.", "alignment."])
+
+
+def warm_up(model: MoMEModel, data: FeatureDataset, cfg: TrainConfig, device: torch.device) -> None:
     """Train the projectors of a model that has an `alignment`; progress goes to the log."""
+    assert model.alignment is not None
     warmup = cfg.ctc_warmup
     trained = [*model.projectors.parameters(), *model.alignment.parameters()]
     optimizer = torch.optim.AdamW(trained, warmup.lr, weight_decay=0.01)
@@ -28,11 +55,10 @@ def warm_up(model: MoMEModel, data: FeatureDataset, cfg: TrainConfig, device) ->
     for step in range(warmup.num_steps):
         for group in optimizer.param_groups:
             group["lr"] = warmup.lr * max(0.02, 1 - step / warmup.num_steps)
-        picks = []
-        copies = data.source.num_noisy
+        picks, num_noisy = [], data.source.num_noisy
         for i in rng.choice(len(data), min(warmup.batch_size, len(data)), replace=False):
-            noisy = copies and rng.random() < cfg.noisy_share
-            copy = int(rng.integers(copies)) + 1 if noisy else 0
+            noisy = num_noisy and rng.random() < cfg.noisy_share
+            copy = int(rng.integers(num_noisy)) + 1 if noisy else 0
             picks.append(Pick(int(i), copy, seed=(cfg.seed, 1, step, int(i))))
         loss = model.ctc_loss(**to_device(data.collate(picks), device))
         optimizer.zero_grad()
@@ -45,4 +71,4 @@ def warm_up(model: MoMEModel, data: FeatureDataset, cfg: TrainConfig, device) ->
                 f"projector warm-up {step + 1}/{warmup.num_steps}: CTC loss {mean:.3f},"
                 f" {clock(left)} left"
             )
-    optimizer.zero_grad()  # the engine would add what is left here to its first step
+    optimizer.zero_grad()  # the engine would add gradients that are left to its first step

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mome.bin import add_noise
-from mome.data import audio, datadir, noise
+from mome.data import audio, datadir, noise, noisy_sets
 from mome.data.datadir import DataDir
 
 
@@ -46,7 +46,7 @@ def add(*options: str) -> None:
 
 
 def manifest(name: str) -> dict[str, dict]:
-    return {r["utterance"]: r for r in add_noise.read_manifest(Path(f"data/{name}/noise.tsv"))}
+    return {r["utterance"]: r for r in noisy_sets.read_manifest(Path(f"data/{name}/noise.tsv"))}
 
 
 def samples(path: str) -> np.ndarray:
@@ -68,13 +68,13 @@ def snr_of_files(clean: DataDir, name: str) -> list[float]:
 
 
 def write_noises(*paths: str, rate: int = 16000) -> None:
-    """Sound files, each other noise, 1 s or more."""
+    """Sound files of different noise, 1 s or more."""
     for seed, path in enumerate(paths):
         sound = np.random.default_rng(seed).normal(size=rate + 7000 * seed)
         audio.write(path, 0.1 * sound.clip(-5, 5), rate)
 
 
-# As the two lie when unpacked; NOISEX-92 at its own rate.
+# The files of the two as they are unpacked; NOISEX-92 has its own rate.
 MUSAN = [
     "musan/music/fma/music-fma-0000.wav",
     "musan/music/jamendo/music-jamendo-0001.wav",
@@ -87,7 +87,7 @@ NOISEX = ["babble", "f16", "factory1", "factory2", "volvo", "white"]
 
 @pytest.fixture
 def noises(clean) -> None:
-    """musan/ and noisex/ beside data/."""
+    """The folders musan/ and noisex/, next to data/."""
     write_noises(*MUSAN)
     write_noises(*[f"noisex/{name}.WAV" for name in NOISEX], rate=19980)
     Path("noisex/babble.mat").write_bytes(b"not read")
@@ -172,7 +172,7 @@ def test_babble_has_no_speaker_of_the_test_set(clean, monkeypatch):
     add("--snrs", "0", "--num_voices", "4")
     assert {p for p in paths if p.startswith("clean/train/s0")}
     assert not [p for p in paths if p.startswith("clean/train/t0")]
-    with pytest.raises(ValueError, match=r"data/test has no speaker that data/test has not"):
+    with pytest.raises(ValueError, match=r"all speakers of data/test are in data/test, too"):
         add("--snrs", "0", "--noise_data", "data/test")
 
 
@@ -216,13 +216,13 @@ def test_a_second_run_does_nothing_and_what_is_missing_is_made_again(clean, capl
     ],
 )
 def test_a_noise_is_a_folder_or_files_of_its_name(noises, noise_dir, name, files):
-    found = add_noise.find_files(Path(noise_dir), [name])
+    found = noisy_sets.find_files(Path(noise_dir), [name])
     assert [str(path) for path in found[name]] == files
 
 
 def test_a_folder_goes_before_a_file_and_a_file_before_a_series(clean):
     write_noises("mine/hum/a.wav", "mine/hum.wav", "mine/hum2.wav", "mine/car.wav", "mine/car1.wav")
-    found = add_noise.find_files(Path("mine"), ["hum", "car"])
+    found = noisy_sets.find_files(Path("mine"), ["hum", "car"])
     assert found == {"hum": [Path("mine/hum/a.wav")], "car": [Path("mine/car.wav")]}
 
 
@@ -230,7 +230,7 @@ def test_folders_elsewhere_may_be_linked(clean):
     write_noises("disk/music/a.wav")
     Path("mine").mkdir()
     Path("mine/music").symlink_to(Path("disk/music").resolve())
-    assert add_noise.find_files(Path("mine"), ["music"])["music"] == [Path("mine/music/a.wav")]
+    assert noisy_sets.find_files(Path("mine"), ["music"])["music"] == [Path("mine/music/a.wav")]
 
 
 def test_each_noise_and_snr_is_a_set_of_its_own_files(clean, noises, caplog):
@@ -242,14 +242,14 @@ def test_each_noise_and_snr_is_a_set_of_its_own_files(clean, noises, caplog):
         files = {row["file"] for row in manifest(name).values()}
         assert files and all(file.startswith(f"musan/{name.split('_')[1]}/") for file in files)
         assert snr_of_files(clean, name) == pytest.approx([float(name.split("_")[2])] * 4, abs=0.05)
-    write_noises("musan/music/new.wav")  # is no matter of the other noise
+    write_noises("musan/music/new.wav")  # does not matter to the other noise
     with caplog.at_level(logging.INFO):
         add(*options)
     assert [f"data/{n} is up to date" in caplog.text for n in names] == [False, False, True, True]
 
 
 @pytest.mark.parametrize(
-    "noise_dir, name, told",
+    "noise_dir, name, message",
     [
         (
             "musan",
@@ -262,46 +262,46 @@ def test_each_noise_and_snr_is_a_set_of_its_own_files(clean, noises, caplog):
             "fac",
             r"it has all, factory, babble, f16, factory1, factory2, volvo, white: give",
         ),
-        ("nowhere", "all", r"nowhere is no folder: give that of your noise"),
+        ("nowhere", "all", r"nowhere is not a folder: give that of your noise"),
         ("empty", "all", r"empty holds no sound file \(\.flac, \.ogg, \.wav\)"),
     ],
 )
-def test_a_noise_that_is_not_there_is_told_with_those_that_are(noises, noise_dir, name, told):
+def test_a_missing_noise_is_an_error_that_lists_those_found(noises, noise_dir, name, message):
     Path("empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=told):
+    with pytest.raises(FileNotFoundError, match=message):
         add("--noise", "all", name, "--noise_dir", noise_dir)
     assert not list(Path("data").glob("test_*"))
 
 
-def test_silent_places_of_a_noise_are_passed_by(clean):
+def test_silent_places_of_a_noise_are_not_chosen(clean):
     track = np.zeros(200000)
     track[150000:] = 0.1 * np.random.default_rng(0).normal(size=50000).clip(-5, 5)
     audio.write("mine/x.wav", track)
     add("--noise", "x", "--noise_dir", "mine", "--snrs", "0")
     assert snr_of_files(clean, "test_x_0") == pytest.approx([0] * 4, abs=0.1)
     audio.write("silent/x.wav", np.zeros(100000))
-    with pytest.raises(ValueError, match=r"silent/x\.wav is silent in all of 20 places"):
+    with pytest.raises(ValueError, match=r"silent/x\.wav and others are silent at all of 20"):
         add("--noise", "all", "--noise_dir", "silent", "--snrs", "0")
 
 
-def test_silent_speech_is_told_by_utterance(clean):
+def test_silent_speech_is_an_error_that_names_the_utterance(clean):
     audio.write(clean.wav["t1-00000"], np.zeros(9000))
     with pytest.raises(ValueError, match=r"t1-00000 \(clean.*wav\): the speech is silent"):
         add("--snrs", "0")
 
 
 @pytest.mark.parametrize(
-    "options, told",
+    "options, message",
     [
-        (["--noise", "white", "brown"], "made are babble, speech_shaped, pink, white"),
+        (["--noise", "white", "brown"], "must be one of babble, speech_shaped, pink, white"),
         (["--noise", "a/b", "--noise_dir", "mine"], "letters, digits, - and _ only"),
         (["--num_voices", "0"], "must be above 0"),
     ],
 )
-def test_wrong_options_are_usage_errors(clean, capsys, options, told):
+def test_wrong_options_are_usage_errors(clean, capsys, options, message):
     with pytest.raises(SystemExit) as stop:
         add(*options)
-    assert stop.value.code == 2 and told in capsys.readouterr().err
+    assert stop.value.code == 2 and message in capsys.readouterr().err
 
 
 def test_babble_needs_voices(clean, capsys):

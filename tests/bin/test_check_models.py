@@ -1,14 +1,15 @@
 import pytest
 
-from mome.bin import check_models, make_baby
+from mome.bin import check_models
 from mome.config import Config, EncodersConfig, ModelConfig
+from mome.synthesis import baby_models
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
     root = tmp_path_factory.mktemp("models")
     (root / "text").write_text("a-1 hello you there\na-2 how are you\n")
-    make_baby.main([str(root / "text"), str(root)])
+    baby_models.make_all(root / "text", root)
     return root
 
 

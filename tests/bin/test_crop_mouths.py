@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mome.bin import crop_mouths
-from mome.data import ark, datadir, video
+from mome.data import ark, crops, datadir, landmarks
 from mome.data.datadir import DataDir
 from mome.synthesis import movie
 from mome.synthesis.face import Face
@@ -19,7 +19,7 @@ SILENCE = np.zeros(16000, np.int16)
 
 @pytest.fixture(scope="module")
 def films() -> list[np.ndarray]:
-    """Three drawn faces, 10 frames each."""
+    """Three drawn faces, 10 images each."""
     track = np.array([Mouth()] * 5 + [Mouth(jaw=1, open=1)] * 5)
     return [Face([seed]).film(track, [seed])[0] for seed in range(3)]
 
@@ -60,7 +60,7 @@ def test_each_clip_has_its_mouths(data):
     scp = ark.read_scp("mouths/mouths.scp")
     assert list(scp) == data.utterances
     for path in scp.values():
-        mouth = video.read_mouth(path)
+        mouth = crops.read(path)
         assert mouth.shape == (10, 96, 96)
         assert np.abs(mouth[8].astype(int) - mouth[1])[36:76, 24:72].mean() > 3  # it opens
     assert not Path("mouths/skipped.txt").exists()
@@ -83,7 +83,7 @@ def test_a_second_run_does_nothing_and_a_missing_crop_is_made_again(data, caplog
     caplog.clear()
     with caplog.at_level(logging.INFO):
         assert crop() == first
-    assert "1 clips cropped" in caplog.text and "2 there" in caplog.text
+    assert "1 clips cropped" in caplog.text and "2 before" in caplog.text
 
 
 def test_changed_media_and_options_are_noticed(data, films, caplog):
@@ -101,7 +101,7 @@ def test_changed_media_and_options_are_noticed(data, films, caplog):
 
 def test_a_clip_without_a_face_is_an_error_in_a_test_set(data, films):
     movie.write(Path("media/s1-00000.mp4"), np.full_like(films[1], 128), 25, SILENCE, 16000)
-    with pytest.raises(ValueError, match=r"1 of 3 .* s1-00000: .*face was found in 0 of 10 frames"):
+    with pytest.raises(ValueError, match=r"1 of 3 .* s1-00000: .*face was found in 0 of 10 images"):
         crop()
     assert list(datadir.read_skipped("mouths")) == ["s1-00000"]
     assert not Path("mouths/mouths.scp").exists()
@@ -109,13 +109,13 @@ def test_a_clip_without_a_face_is_an_error_in_a_test_set(data, films):
     assert not Path("mouths/skipped.txt").exists()
 
 
-def test_a_face_that_is_lost_for_some_frames_is_filled_in(data, films, caplog):
+def test_a_face_that_is_lost_for_some_images_is_filled_in(data, films, caplog):
     film = films[0].copy()
     film[3:5] = 128
     movie.write(Path("media/s0-00000.mp4"), film, 25, SILENCE, 16000)
     with caplog.at_level(logging.INFO):
         assert len(crop()) == 3
-    lost = caplog.text.split("landmarks interpolated in ")[1].split(" frames of 30")[0]
+    lost = caplog.text.split("landmarks interpolated in ")[1].split(" images of 30")[0]
     assert 1 <= int(lost) <= 4
 
 
@@ -127,15 +127,27 @@ def test_one_in_a_hundred_training_clips_may_be_left_out(films, tmp_path, monkey
     assert len(mouths) == 99 and "s42-00000" not in mouths
     assert "cannot be decoded" in datadir.read_skipped("mouths")["s42-00000"]
     crop("--landmarks", "centre", data_dir="data/train")  # what was left out stays so
+    Path("media/s43-00000.mp4").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"2 of 100 .* at most 1% may be.* --max_skipped$"):
+        crop("--landmarks", "centre", data_dir="data/train")
+    options = ("--landmarks", "centre", "--max_skipped", "0.02")
+    assert len(crop(*options, data_dir="data/train")) == 98
+
+
+def test_the_share_that_may_be_left_out_of_a_test_set_is_an_option(data, capsys):
+    Path("media/s1-00000.mp4").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"1 of 3 clips .* must be whole.* --max_skipped_test$"):
+        crop("--landmarks", "centre", "--max_skipped", "0.5")
+    assert len(crop("--landmarks", "centre", "--max_skipped_test", "0.34")) == 2
+    with pytest.raises(SystemExit):
+        crop("--max_skipped", "5")
+    assert "'5' is not a share between 0 and 1" in capsys.readouterr().err
 
 
 def test_a_backend_that_is_not_installed_says_the_command(data, monkeypatch):
-    command = "pip install --no-deps facenet-pytorch==2.6.0"
-    assert crop_mouths.NEEDS["mtcnn"][1].endswith(command)
-    monkeypatch.setitem(crop_mouths.NEEDS, "mtcnn", (["gone_pytorch"], command))
-    with pytest.raises(
-        ValueError, match=f"mtcnn needs gone_pytorch, not found here: run {command}"
-    ):
+    mtcnn = landmarks.BACKENDS["mtcnn"]
+    monkeypatch.setitem(landmarks.BACKENDS, "mtcnn", mtcnn._replace(modules=("gone_pytorch",)))
+    with pytest.raises(ValueError, match=r"mtcnn need gone_pytorch, .*: run pip install"):
         crop("--landmarks", "mtcnn")
     assert not Path("mouths").exists()
 
@@ -147,12 +159,12 @@ def test_mouths_by_mtcnn_in_two_processes(data):
     one = crop("--landmarks", "mtcnn")
     assert crop("--landmarks", "mtcnn", "--num_jobs", "2", out_dir="two") == one
     for path in ark.read_scp("mouths/mouths.scp").values():
-        mouth = video.read_mouth(path)
+        mouth = crops.read(path)
         assert np.abs(mouth[8].astype(int) - mouth[1])[36:76, 24:72].mean() > 3  # it opens
 
 
 def test_a_run_that_was_stopped_goes_on(data, monkeypatch, caplog):
-    whole = video.write_mouth
+    whole = crops.write
 
     def full(path, mouth):
         if path.stem == "s1-00000":
@@ -160,9 +172,9 @@ def test_a_run_that_was_stopped_goes_on(data, monkeypatch, caplog):
         whole(path, mouth)
 
     with monkeypatch.context() as patch:
-        patch.setattr(video, "write_mouth", full)
+        patch.setattr(crops, "write", full)
         with pytest.raises(OSError, match="No space left"):
             crop()
     with caplog.at_level(logging.INFO):
         assert len(crop()) == 3
-    assert "2 clips cropped" in caplog.text and "1 there" in caplog.text
+    assert "2 clips cropped" in caplog.text and "1 before" in caplog.text

@@ -10,6 +10,8 @@ from conftest import baby_recipe
 
 from mome import checkpoint, config
 from mome.bin import decode
+from mome.data.features import load_encoders
+from mome.decoding import load_model
 from mome.model import MoMEModel, load_llm
 
 SETS = ["train", "valid"]
@@ -76,11 +78,59 @@ def test_jobs_share_the_work_and_leave_nothing_for_another(recipe, monkeypatch):
 def test_a_model_without_video_has_none_taken_away(recipe, monkeypatch):
     monkeypatch.chdir(recipe)
     argv = ["exp/fresh", "model.task=asr", "--sets", "valid", "--video", "zeroed"]
-    with pytest.raises(ValueError, match="--video zeroed is for models that see: exp/fresh has"):
+    with pytest.raises(ValueError, match="--video zeroed is for models with video: exp/fresh has"):
         decode.main(argv)
 
 
-def test_a_job_that_fails_is_told(recipe, monkeypatch, capfd):
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--sets", "valid", "tst"], "dump/feats has no set tst; it has train, valid"),
+        (["--sets", "valid", "--model", "bestt"], "exp/fresh has no model bestt; it has best"),
+    ],
+)
+def test_what_does_not_exist_is_named_with_what_does(recipe, monkeypatch, options, message):
+    monkeypatch.chdir(recipe)
+    with pytest.raises(FileNotFoundError, match=message):
+        decode.main(["exp/fresh", *options])
+
+
+def test_without_its_own_video_a_set_gets_a_name_of_its_own(recipe, monkeypatch):
+    monkeypatch.chdir(recipe)
+    found = {}
+    for video in ("zeroed", "other"):
+        options = ["--video", video, "--scales", "a4_v2"]
+        found |= run(recipe, "exp/checks", *options)
+    sets = {Path(path).parent.name for path in found}
+    assert sets == {f"{s}_{v}_video" for s in SETS for v in ("zeroed", "other")}
+    record = json.loads(
+        (recipe / "exp/checks/decode_a4_v2/valid_other_video/decode.json").read_text()
+    )
+    assert record["video"] == "other" and record["data"] == "data/valid"
+
+
+def test_a_model_with_a_trained_video_encoder_is_loaded_with_its_lora(
+    recipe, monkeypatch, tmp_path
+):
+    monkeypatch.chdir(recipe)
+    settings = ["encoders.video=baby/baby-avhubert", "encoders.video_lora_rank=2"]
+    cfg = config.load("train.yaml", [*settings, "encoders.features=online", "model.task=vsr"])
+    encoder = load_encoders(["video"], cfg.encoders, "cpu")["video"]
+    llm, tokenizer = load_llm(cfg.model, "cpu")
+    model = MoMEModel(cfg.model, llm, tokenizer, {"video": encoder.dim})
+    model.add_video_encoder(encoder)
+    with torch.no_grad():
+        for parameter in model.video_lora.parameters():
+            parameter.copy_(torch.randn_like(parameter))
+    base = {"llm_fingerprint": checkpoint.fingerprint(llm), "frame_dims": {"video": encoder.dim}}
+    checkpoint.save(tmp_path / "best", model.trained(), cfg, base)
+    loaded, _, _ = load_model(tmp_path / "best", cfg, "cpu")
+    mouths = [torch.randint(0, 255, (6, 96, 96), dtype=torch.uint8).numpy()]
+    found, expected = (m.encode_mouths({"mouths": mouths})["video"] for m in (loaded, model))
+    torch.testing.assert_close(found, expected, atol=2e-2, rtol=2e-2)  # LoRA in bfloat16
+
+
+def test_a_job_that_fails_is_reported(recipe, monkeypatch, capfd):
     monkeypatch.chdir(recipe)
     (recipe / "exp/broken").mkdir()
     base = json.loads((recipe / "exp/fresh/best/base.json").read_text())

@@ -4,9 +4,15 @@ from pathlib import Path
 
 import pytest
 
+from mome import __version__
 from mome.bin import Parser, main
 
 VERBS = main.verbs()
+MOME = Path(sys.executable).parent / "mome"
+
+
+def start(*command: object) -> subprocess.CompletedProcess:
+    return subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
 
 
 def test_the_list_names_every_command(capsys):
@@ -16,17 +22,49 @@ def test_the_list_names_every_command(capsys):
     assert all(f"  {verb} " in text for verb in VERBS)
 
 
-def test_an_unknown_command_suggests_the_near_one():
-    with pytest.raises(SystemExit, match=r"no command called 'decoed'; did you mean decode\?"):
+def test_an_unknown_command_suggests_the_near_one(capsys):
+    with pytest.raises(SystemExit, match="2"):
         main.main(["decoed"])
+    assert capsys.readouterr().err == (
+        "mome: error: no command called 'decoed'; did you mean decode? (mome lists them)\n"
+    )
+
+
+def test_it_says_its_version(capsys):
+    main.main(["--version"])
+    assert capsys.readouterr().out == f"mome {__version__}\n"
 
 
 @pytest.mark.parametrize("verb", VERBS)
-def test_every_command_has_help(verb):
-    mome = Path(sys.executable).parent / "mome"
-    done = subprocess.run([mome, verb, "--help"], capture_output=True, text=True, check=False)
+def test_every_command_has_help_that_says_how_it_was_started(verb):
+    done = start(MOME, verb, "--help")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("usage: ")
+    assert done.stdout.startswith(f"usage: mome {verb} ")
+
+
+def test_a_command_that_is_started_as_a_module_says_so():
+    done = start(sys.executable, "-m", "mome.bin.config", "--help")
+    assert done.stdout.startswith("usage: python -m mome.bin.config ")
+
+
+@pytest.mark.parametrize("command", [[MOME, "config"], [sys.executable, "-m", "mome.bin.config"]])
+def test_an_error_is_one_line_that_begins_with_the_command(command):
+    done = start(*command, "none.yaml")
+    assert done.returncode == 1
+    assert done.stderr.startswith("mome config: error: no configuration none.yaml")
+    done = start(*command, "--gett", "x")
+    assert done.returncode == 2
+    assert done.stderr.startswith("mome config: error: no option --gett; did you mean --get?")
+    assert done.stderr.count("\n") == 1
+
+
+def test_processes_of_a_training_run_leave_their_error_to_the_recipe(tmp_path, monkeypatch):
+    monkeypatch.setenv("MOME_ERROR_FILE", str(tmp_path / "errors"))
+    for _ in range(2):
+        done = start(MOME, "config", "none.yaml")
+        assert (done.returncode, done.stderr) == (1, "")
+    lines = (tmp_path / "errors").read_text().splitlines()
+    assert len(lines) == 2 and lines[0].startswith("mome config: error: no configuration")
 
 
 def test_options_take_dashes_and_a_misspelt_one_suggests_the_near_one(capsys):

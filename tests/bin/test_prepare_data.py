@@ -9,6 +9,7 @@ import av
 import numpy as np
 import pytest
 
+from mome import corpora
 from mome.bin import prepare_data
 from mome.data import audio, datadir, video
 
@@ -18,20 +19,20 @@ def write_clip(
     text: str | None = "HELLO",
     seconds: float = 0.4,
     sound: bool = True,
-    frames: int = 0,
+    num_images: int = 0,
 ) -> None:
-    """A clip of a corpus: mp4 with a grey picture and a tone, .txt and .phones beside it."""
+    """A clip of a corpus: mp4 with grey images and a tone, .txt and .phones next to it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    frames = frames or round(25 * seconds)
+    num_images = num_images or round(25 * seconds)
     with av.open(str(path), "w") as container:
-        picture = container.add_stream("libx264", rate=25)
-        picture.width = picture.height = 32
+        video_stream = container.add_stream("libx264", rate=25)
+        video_stream.width = video_stream.height = 32
         tone = container.add_stream("aac", rate=16000) if sound else None
-        for k in range(frames):
+        for k in range(num_images):
             frame = av.VideoFrame.from_ndarray(np.full((32, 32), 90, np.uint8), format="gray")
             frame.pts, frame.time_base = k, Fraction(1, 25)
-            container.mux(picture.encode(frame))
-        container.mux(picture.encode())
+            container.mux(video_stream.encode(frame))
+        container.mux(video_stream.encode())
         if tone:
             x = 0.3 * np.sin(np.arange(round(16000 * seconds)) / 5).astype(np.float32)
             frame = av.AudioFrame.from_ndarray(x[None], "fltp", "mono")
@@ -109,43 +110,43 @@ def test_only_what_changed_is_extracted_again(root):
     assert datadir.read("data/valid").text["valid000-00000"] == "corrected"
 
 
-def spoil(root: Path, how: str) -> None:
+def spoil(root: Path, fault: str) -> None:
     path = root / "test/test000/00001.mp4"
-    if how == "no text":
+    if fault == "no text":
         path.with_suffix(".txt").unlink()
-    elif how == "empty text":
+    elif fault == "empty text":
         path.with_suffix(".txt").write_text("Text:  {NS}\n")
-    elif how == "no sound":
+    elif fault == "no sound":
         write_clip(path, sound=False)
-    elif how == "no picture":
+    elif fault == "no video":
         with av.open(str(path), "w") as container:
             tone = container.add_stream("aac", rate=16000)
             frame = av.AudioFrame.from_ndarray(np.zeros((1, 6400), np.float32), "fltp", "mono")
             frame.sample_rate = 16000
             container.mux([*tone.encode(frame), *tone.encode()])
-    elif how == "apart":
-        write_clip(path, seconds=0.4, frames=15)
-    elif how == "garbage":
+    elif fault == "apart":
+        write_clip(path, seconds=0.4, num_images=15)
+    elif fault == "garbage":
         path.write_bytes(os.urandom(5000))
-    elif how == "cut short":
+    elif fault == "cut short":
         whole = path.read_bytes()
         path.write_bytes(whole[: len(whole) * 2 // 3])
 
 
 @pytest.mark.parametrize(
-    "how, reason",
+    "fault, reason",
     [
         ("no text", "has no text"),
         ("empty text", "has no text"),
         ("no sound", "has no audio stream"),
-        ("no picture", "has no video stream"),
+        ("no video", "has no video stream"),
         ("apart", r"its audio lasts 0.4\d s, but its video 15 frames, 0.60 s"),
         ("garbage", "cannot be decoded"),
         ("cut short", "cannot be decoded"),
     ],
 )
-def test_a_clip_of_a_test_set_that_cannot_be_used_is_an_error(root, how, reason):
-    spoil(root, how)
+def test_a_clip_of_a_test_set_that_cannot_be_used_is_an_error(root, fault, reason):
+    spoil(root, fault)
     with pytest.raises(ValueError, match=rf"1 of 2 clips .* test000-00001: .*{reason}.*skipped"):
         prepare(root)
     assert list(datadir.read_skipped("data/test")) == ["test000-00001"]
@@ -164,8 +165,10 @@ def test_one_in_a_hundred_training_clips_may_be_left_out(root, monkeypatch):
     assert list(datadir.read_skipped("data/train")) == ["train000-00007"]
     assert len(datadir.validate("data/train").text) == 99
     (root / "trainval/train000/00008.mp4").write_bytes(b"")
-    with pytest.raises(ValueError, match=r"2 of 100 clips .* at most 1% may be"):
+    with pytest.raises(ValueError, match=r"2 of 100 clips .* at most 1% may be.* --max_skipped$"):
         prepare(root)
+    prepare(root, "--max_skipped", "0.02")
+    assert len(datadir.validate("data/train").text) == 98
 
 
 def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(root, monkeypatch):
@@ -188,16 +191,26 @@ def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(root, monkeypatch):
     assert len(datadir.validate("data/train").text) == 2
 
 
-def test_a_speaker_in_two_sets_and_an_id_that_comes_twice_are_refused(root, monkeypatch):
-    from mome.corpora import mini
+def test_what_may_be_left_out_of_a_test_set_is_an_option(root):
+    (root / "test/test000/00001.mp4").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"must be whole.* --max_skipped_test$"):
+        prepare(root, "--max_skipped", "1")
+    prepare(root, "--max_skipped_test", "0.5")
+    assert list(datadir.read_skipped("data/test")) == ["test000-00001"]
+    assert datadir.validate("data/test").utterances == ["test000-00000"]
 
-    listed = {name: mini.list_clips(root, name) for name in mini.SETS}
-    listed["valid"] += listed["train"][:1]
-    with pytest.raises(ValueError, match="have the same utterance id, train000-00000"):
-        prepare_data.check_disjoint(listed)
-    other = datadir.Clip("train000-9", "train000", Path("x.mp4"), "x")
-    with pytest.raises(ValueError, match="speaker train000 is in train and in valid"):
-        prepare_data.check_disjoint({"train": listed["train"], "valid": [other]})
+
+def test_the_corpora_and_their_hours_are_in_the_help(capsys):
+    with pytest.raises(SystemExit):
+        prepare_data.main(["--help"])
+    text = capsys.readouterr().out
+    assert "{" + ",".join(corpora.names()) + "}" in text
+    assert "225 (lrs2), 433 or 30 (lrs3)" in " ".join(text.split())
+
+
+def test_hours_are_not_ignored_where_there_is_no_choice(root):
+    with pytest.raises(ValueError, match="the mini corpus has one training set only"):
+        prepare(root, "--hours", "30")
 
 
 def test_a_root_that_is_not_there_says_so(tmp_path):
@@ -205,7 +218,7 @@ def test_a_root_that_is_not_there_says_so(tmp_path):
         prepare(tmp_path / "gone")
 
 
-def test_long_clips_of_lrs3_become_pieces_whose_sound_and_picture_agree(tmp_path, monkeypatch):
+def test_long_clips_of_lrs3_become_pieces_whose_audio_and_video_agree(tmp_path, monkeypatch):
     root = tmp_path / "LRS3"
     write_clip(root / "pretrain/talk/00001.mp4", seconds=20.0)
     rows = "".join(f"W{k} {k + 0.1} {k + 0.9} 1\n" for k in range(20))
@@ -225,11 +238,11 @@ def test_long_clips_of_lrs3_become_pieces_whose_sound_and_picture_agree(tmp_path
     assert " ".join(data.text[u] for u in parts) == words.lower()
     lengths = []
     for u in parts:
-        frames = video.read_frames(data.video[u])
+        images = video.read_images(data.video[u])
         samples = audio.read(data.wav[u])
-        assert abs(len(samples) / 640 - len(frames)) <= 2
+        assert abs(len(samples) / 640 - len(images)) <= 2
         assert data.utt2dur[u] == pytest.approx(len(samples) / 16000, abs=1e-4)
-        lengths.append(len(frames))
+        lengths.append(len(images))
     assert sum(lengths) == 500 and max(lengths) <= 400
     assert data.video[parts[0]].endswith("00001.mp4[0:249]")
 
@@ -241,8 +254,6 @@ def test_a_long_clip_without_word_times_is_left_out_with_the_reason(tmp_path, mo
         write_clip(root / f"trainval/{name}/50001.mp4")
     write_clip(root / "test/last/00001.mp4")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(
-        ValueError, match=r"lasts 17\.\d+ s, over 16 s, and has no times of its words"
-    ):
+    with pytest.raises(ValueError, match=r"lasts 17\.\d+ s, over 16 s, and cannot be cut"):
         prepare_data.main(["lrs3", str(root), "data", "--allow_missing", "--num_jobs", "1"])
     assert "talk-00001" in Path("data/train/skipped.txt").read_text()

@@ -1,4 +1,4 @@
-"""The small video encoder: it learns, repeats bit for bit, and checks what it is given."""
+"""Pretraining a small video encoder: it learns, repeats bit for bit, and checks its inputs."""
 
 import json
 import logging
@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from mome.avhubert import AVHuBERT
-from mome.bin.pretrain_video import frame_phones, main, phone_classes
-from mome.data import datadir, video
+from mome.bin.pretrain_video import main
+from mome.data import crops, datadir
 from mome.data.datadir import DataDir
 
 SIZE = {
@@ -20,7 +20,7 @@ SIZE = {
 
 
 def write_set(folder, name, speakers, seed):
-    """Clips whose brightness tells the phone: dark for /m/, bright for /A:/."""
+    """Clips whose brightness shows the phone: dark for /m/, bright for /A:/."""
     rng = np.random.default_rng(seed)
     tables = {key: {} for key in ("wav", "video", "text", "utt2spk", "utt2dur", "phones")}
     mouths = folder / f"mouths/{name}"
@@ -29,13 +29,13 @@ def write_set(folder, name, speakers, seed):
     for speaker in speakers:
         for clip in range(3):
             utterance = f"{speaker}-0000{clip}"
-            turns = rng.permuted([0, 1] * 4)  # 3 pictures each
+            turns = rng.permuted([0, 1] * 4)  # 3 images each
             phones = folder / f"{name}-{utterance}.phones"
             lines = [f"{('m', 'A:')[x]} {i * 0.12} {(i + 1) * 0.12}" for i, x in enumerate(turns)]
             phones.write_text("\n".join(lines) + "\n")
             light = np.repeat(np.where(turns, 200, 60), 3)[:, None, None]
             noise = rng.integers(0, 20, (24, 96, 96))
-            video.write_mouth(mouths / f"{utterance}.mouth", (light + noise).astype(np.uint8))
+            crops.write(mouths / f"{utterance}.mouth", (light + noise).astype(np.uint8))
             scp.append(f"{utterance} {mouths / f'{utterance}.mouth'}\n")
             row = ("x.wav", "x.mp4", "ma", speaker, 0.96, str(phones))
             for table, value in zip(tables, row, strict=True):
@@ -77,7 +77,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(corpus):
 
 
 @pytest.mark.slow
-def test_processes_share_the_work_and_repeat_and_tell_their_errors(corpus):
+def test_two_processes_repeat_bit_for_bit_and_report_their_errors(corpus):
     two = ["--num_steps", "3", "--num_jobs", "2"]
     a, b = pretrain(corpus, *two, out="a"), pretrain(corpus, *two, out="b")
     assert (a / "model.safetensors").read_bytes() == (b / "model.safetensors").read_bytes()
@@ -104,13 +104,3 @@ def test_without_phone_times_it_says_who_has_them(corpus):
     (corpus / "data/train/phones").unlink()
     with pytest.raises(FileNotFoundError, match="phone times"):
         pretrain(corpus, "--num_steps", "2")
-
-
-def test_a_stop_begins_before_its_burst(tmp_path):
-    path = tmp_path / "x.phones"
-    path.write_text("A: 0.0 0.2\np 0.2 0.3\n_: 0.3 0.4\n")
-    names = [phone_classes()[i] for i in frame_phones(path, 10)]
-    assert names[:3] == ["A", "A", "A"] and names[4] == "p" and names[8:] == ["_", "_"]
-    path.write_text("A: 0.0\n")
-    with pytest.raises(ValueError, match="phone start end"):
-        frame_phones(path, 10)

@@ -1,11 +1,11 @@
-"""LRS3 and LRS2 as they lie on disk, with all that is odd in them."""
+"""The readers of LRS3 and LRS2, on corpora with every oddity of the real ones."""
 
 import itertools
 from pathlib import Path
 
 import pytest
 
-from mome.corpora import Word, lrs2, lrs3, pieces
+from mome.corpora import lrs2, lrs3
 
 
 def touch(path: Path, text: str | None = "Text:  HELLO {LG} THERE\nConf:  4\n", media=".mp4"):
@@ -63,7 +63,7 @@ def test_lrs3_of_30_hours_is_trainval_alone(ted):
         lrs3.list_sets(ted, 100)
 
 
-def test_what_is_odd_is_given_with_what_is_known_of_it(ted):
+def test_incomplete_clips_are_listed_with_what_is_known_of_them(ted):
     clips = {c.utterance: c for c in lrs3.list_sets(ted)["test"]}
     assert list(clips) == ["Xy_-9-00001", "Xy_-9-00002", "Xy_-9-00003"]
     assert clips["Xy_-9-00001"].text == "hello there"
@@ -83,11 +83,11 @@ def test_long_clips_of_pretrain_are_cut_between_words(ted):
     for a, b in itertools.pairwise(parts):
         assert a.times[1] == b.times[0]
     assert all((c.times[1] or 40) - c.times[0] <= 16 for c in parts)
-    assert clips["-long_1-00003"].max_seconds == 16  # told when its length is known
+    assert clips["-long_1-00003"].max_seconds == 16  # checked when its length is known
     assert clips["-long_1-00003"].times is None
 
 
-def test_a_broken_text_file_is_told_as_the_fault_of_its_clip(ted):
+def test_a_broken_text_file_is_a_fault_of_its_clip(ted):
     path = ted / "pretrain/-long_1/00004"
     touch(path, "Text:  A\n\nWORD START END\nA zero 1.0\n")
     clip = {c.utterance: c for c in lrs3.list_sets(ted)["train"]}["-long_1-00004"]
@@ -99,8 +99,8 @@ def test_lrs3_elsewhere_says_what_was_looked_for(tmp_path):
         lrs3.list_sets(tmp_path)
 
 
-@pytest.mark.parametrize("beside", [True, False])
-def test_lrs2_follows_its_lists_wherever_they_are(tmp_path, beside):
+@pytest.mark.parametrize("outside", [True, False])
+def test_lrs2_follows_its_lists_next_to_the_media_or_among_them(tmp_path, outside):
     media = tmp_path / "bbc/mvlrs_v1"
     speaker = "5535415699068794046"
     for folder, clip in (
@@ -119,7 +119,7 @@ def test_lrs2_follows_its_lists_wherever_they_are(tmp_path, beside):
         "test": f"{speaker}/00004 NF\n{speaker}/00007 NF\n",
     }
     for name, text in lists.items():
-        ((media.parent if beside else media) / f"{name}.txt").write_text(text)
+        ((media.parent if outside else media) / f"{name}.txt").write_text(text)
     for root in (media.parent, media):
         sets = {k: [c.utterance[20:] for c in v] for k, v in lrs2.list_sets(root).items()}
         assert sets == {
@@ -137,20 +137,3 @@ def test_lrs2_without_its_folders_or_lists_says_what_is_missing(tmp_path):
     (tmp_path / "mvlrs_v1/main").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match=r"pretrain\.txt is neither in"):
         lrs2.list_sets(tmp_path)
-
-
-def test_pieces_hold_every_word_once_and_none_is_too_long():
-    words = [Word(f"w{k}", k * 1.5 + 0.2, k * 1.5 + 1.3) for k in range(61)]
-    found = pieces(words, 16.0)
-    assert " ".join(text for *_, text in found).split() == [w.word for w in words]
-    bounds = [start for start, *_ in found] + [words[-1].end]
-    lengths = [b - a for a, b in itertools.pairwise(bounds)]
-    assert max(lengths) <= 16 and min(lengths) >= 12  # about equal
-    for (_, end, _), (start, _, text) in itertools.pairwise(found):
-        first = next(w for w in words if w.word == text.split()[0])
-        assert end == start < first.start and end > first.start - 0.4 - 1e-9
-
-
-def test_a_silence_longer_than_a_piece_cannot_be_cut():
-    with pytest.raises(ValueError, match="cannot be cut into pieces of at most 16 s"):
-        pieces([Word("a", 0, 1), Word("b", 50, 51)], 16.0)

@@ -1,8 +1,8 @@
-"""The reader of the mini corpus, and the text files that corpora share."""
+"""The reader of the mini corpus."""
 
 import pytest
 
-from mome.corpora import Word, mini, normalise, read_text_file
+from mome.corpora import mini
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def root(tmp_path):
 
 
 def test_sets_by_folder_and_speaker(root):
-    found = {name: [c.utterance for c in mini.list_clips(root, name)] for name in mini.SETS}
+    found = {name: [c.utterance for c in clips] for name, clips in mini.list_sets(root).items()}
     assert found == {
         "train": ["train000-00000", "train000-00001", "train003-00000"],
         "valid": ["valid000-00000"],
@@ -52,37 +52,7 @@ def test_lrs2_lists_are_followed(tmp_path):
         mini.list_clips(tmp_path, "valid")
 
 
-@pytest.mark.parametrize(
-    ("raw", "clean"),
-    [
-        ("I'M {LG} HERE", "i'm here"),
-        ("WELL-KNOWN, {NS} isn\u2019t it?", "well known isn't it"),
-        ("'TIS ' 20 {UNFINISHED", "'tis 20 unfinished"),
-        ("CAFÉ_BAR", "café bar"),
-        ("{LG}", ""),
-    ],
-)
-def test_normalise(raw, clean):
-    assert normalise(raw) == clean
-
-
-def test_a_text_file_is_read_by_names_not_by_positions(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_text(
-        "Conf:  4\nText:  THE {LG} CAT\nRef:   0Fi83BHQsMA\n\nWORD ASDSCORE END START\n"
-        "THE 8.2 0.12 0.00\n{LG} 1.0 0.5 0.12\nCAT 9 0.9 0.5\n\n"
-        "FRAME X Y W H\n000001 0.2 0.1 0.4 0.4\n"
-    )
-    text = read_text_file(path)
-    assert text.text == "the cat"
-    assert text.headers == {"Conf": "4", "Text": "THE {LG} CAT", "Ref": "0Fi83BHQsMA"}
-    assert text.words == [Word("the", 0.0, 0.12), Word("cat", 0.5, 0.9)]
-
-
-def test_missing_sections_are_empty_and_a_broken_word_is_told(tmp_path):
-    path = tmp_path / "a.txt"
-    path.write_text("Conf:  4\n")
-    assert read_text_file(path).text == "" and read_text_file(path).words == []
-    path.write_text("Text:  A\n\nWORD START END\nA 0.0\n")
-    with pytest.raises(ValueError, match=r"a\.txt: 'A 0\.0'"):
-        read_text_file(path)
+def test_a_mini_corpus_has_any_size_and_one_training_set(root):
+    assert mini.coverage(root) == []
+    with pytest.raises(ValueError, match="one training set only: it cannot be limited to 30 h"):
+        mini.list_sets(root, 30)

@@ -1,4 +1,4 @@
-"""Reading and writing sound."""
+"""Reading and writing audio."""
 
 import errno
 import logging
@@ -10,23 +10,23 @@ import numpy as np
 import pytest
 import soundfile
 
-from mome.data import audio
+from mome.data import SAMPLE_RATE, audio
 
 
 def tone(seconds: float, rate: int, hertz: float = 440.0) -> np.ndarray:
     return (0.5 * np.sin(2 * np.pi * hertz * np.arange(round(seconds * rate)) / rate)).astype("f4")
 
 
-def pitch(x: np.ndarray, rate: int = audio.SAMPLE_RATE) -> float:
+def pitch(x: np.ndarray, rate: int = SAMPLE_RATE) -> float:
     return np.abs(np.fft.rfft(x)).argmax() * rate / len(x)
 
 
-def write_media(path: Path, x: np.ndarray, rate: int, picture: bool = True, late_s: float = 0.0):
-    """An mp4 with a grey picture of one second and a sound that begins `late_s` after it."""
+def write_media(path: Path, x: np.ndarray, rate: int, with_video: bool = True, late_s: float = 0.0):
+    """An mp4 with a grey video of one second, and audio that begins `late_s` after it."""
     with av.open(str(path), "w") as container:
         streams = [container.add_stream("aac", rate=rate)]
         streams[0].layout = "mono"
-        if picture:
+        if with_video:
             streams.append(container.add_stream("libx264", rate=25))
             streams[1].width = streams[1].height = 32
             streams[1].pix_fmt = "yuv420p"
@@ -58,7 +58,7 @@ def test_a_wav_is_read_back_to_16_bits(tmp_path):
 def test_other_rates_and_channels_become_16_khz_mono_and_the_log_says_so(tmp_path, caplog):
     x = np.stack([tone(1, 22050), np.zeros(22050)], axis=1)
     soundfile.write(tmp_path / "x.flac", x, 22050)
-    audio.tell_resampled.cache_clear()
+    audio.log_resampled.cache_clear()
     with caplog.at_level(logging.INFO):
         y = audio.read(tmp_path / "x.flac")
     assert len(y) == 16000 and pitch(y) == pytest.approx(440, abs=1)
@@ -66,7 +66,7 @@ def test_other_rates_and_channels_become_16_khz_mono_and_the_log_says_so(tmp_pat
     assert "22050 Hz is resampled to 16000" in caplog.text
 
 
-def test_the_sound_of_a_video_is_in_time(tmp_path):
+def test_the_audio_of_a_video_is_in_time(tmp_path):
     x = np.zeros(16000, np.float32)
     x[8000:8100] = tone(100 / 16000, 16000, 2000)
     write_media(tmp_path / "x.mp4", x, 16000)
@@ -75,15 +75,15 @@ def test_the_sound_of_a_video_is_in_time(tmp_path):
     assert abs(int(np.abs(y).argmax()) - 8050) < 60
 
 
-def test_sound_that_begins_after_the_picture_is_moved_back(tmp_path):
+def test_audio_that_begins_after_the_video_is_moved_back(tmp_path):
     write_media(tmp_path / "x.mp4", tone(0.5, 16000), 16000, late_s=0.4)
     y = audio.read(tmp_path / "x.mp4")
     began = int((np.abs(y) > 0.1).argmax())
     assert began == pytest.approx(0.4 * 16000, abs=400)
 
 
-def test_sound_alone_is_read_from_a_media_file(tmp_path):
-    write_media(tmp_path / "x.m4a", tone(1, 44100), 44100, picture=False)
+def test_audio_alone_is_read_from_a_media_file(tmp_path):
+    write_media(tmp_path / "x.m4a", tone(1, 44100), 44100, with_video=False)
     assert pitch(audio.read(tmp_path / "x.m4a")) == pytest.approx(440, abs=2)
 
 

@@ -59,7 +59,7 @@ def test_a_subset_has_the_same_tables(data):
 
 
 @pytest.mark.parametrize(
-    "file, old, new, told",
+    "file, old, new, message",
     [
         ("text", "s1-00002 it's\n", "", r"s1-00002 is missing in text"),
         ("text", "s1-00002 it's\n", "s1-00002 \n", r"text is empty at s1-00002"),
@@ -86,16 +86,16 @@ def test_a_subset_has_the_same_tables(data):
         ("text", "s1-00002 it's", "", r"text has an empty or unreadable line"),
     ],
 )
-def test_a_fault_is_told_with_file_and_utterance(data, tmp_path, file, old, new, told):
+def test_a_problem_is_reported_with_file_and_utterance(data, tmp_path, file, old, new, message):
     datadir.write(tmp_path / "set", data)
     path = tmp_path / "set" / file
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new, 1))
-    with pytest.raises(ValueError, match=told):
+    with pytest.raises(ValueError, match=message):
         datadir.validate(tmp_path / "set")
 
 
-def test_lines_out_of_order_are_a_fault(data, tmp_path):
+def test_lines_out_of_order_are_a_problem(data, tmp_path):
     datadir.write(tmp_path / "set", data)
     path = tmp_path / "set" / "text"
     path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
@@ -103,7 +103,7 @@ def test_lines_out_of_order_are_a_fault(data, tmp_path):
         datadir.validate(tmp_path / "set")
 
 
-def test_many_faults_are_counted(data, tmp_path):
+def test_many_problems_are_counted(data, tmp_path):
     datadir.write(tmp_path / "set", data)
     for file in (tmp_path / "my media").iterdir():
         file.unlink()
@@ -128,10 +128,26 @@ def test_what_does_not_fit_on_a_line_is_refused(data, tmp_path, value):
 
 def test_tables_about_other_utterances_are_refused(data, tmp_path):
     del data.wav["s1-00001"]
-    with pytest.raises(ValueError, match="wav and utt2spk are not about the same"):
+    with pytest.raises(ValueError, match="wav and utt2spk do not have the same"):
         datadir.write(tmp_path / "set", data)
     with pytest.raises(ValueError, match="no utterance is left"):
         datadir.write(tmp_path / "set", data.subset([]))
+
+
+def test_a_full_disk_leaves_the_old_tables(data, tmp_path, monkeypatch):
+    datadir.write(tmp_path / "set", data)
+    before = {p.name: p.read_bytes() for p in (tmp_path / "set").iterdir()}
+    real = Path.write_text
+
+    def full(path, text, **options):
+        if "utt2dur" in path.name:
+            raise OSError(28, "No space left on device")
+        return real(path, text, **options)
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"):
+        datadir.write(tmp_path / "set", data.subset(["s1-00001"]))
+    assert {p.name: p.read_bytes() for p in (tmp_path / "set").iterdir()} == before
 
 
 def test_skipped_clips_are_listed_and_read_back(tmp_path):
@@ -145,18 +161,24 @@ def test_skipped_clips_are_listed_and_read_back(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "lost, total, is_test, fine",
-    [(0, 100, True, True), (1, 100, False, True), (2, 100, False, False), (1, 1000, True, False)],
+    "lost, total, is_test, limits, fine",
+    [
+        (0, 100, True, {}, True),
+        (1, 100, False, {}, True),
+        (2, 100, False, {}, False),
+        (1, 1000, True, {}, False),
+        (1, 1000, True, {"max_skipped": 0.5}, False),
+        (1, 1000, True, {"max_skipped_test": 0.001}, True),
+        (1, 1000, True, {"max_skipped_test": 0.0009}, False),
+        (29, 100, False, {"max_skipped": 0.29}, True),
+        (1, 100, False, {"max_skipped": 0.0}, False),
+    ],
 )
-def test_one_in_a_hundred_may_be_lost_and_none_of_a_test_set(lost, total, is_test, fine):
+def test_one_in_a_hundred_may_be_lost_and_none_of_a_test_set(lost, total, is_test, limits, fine):
     skipped = {f"s-{k}": "no face" for k in range(lost)}
+    where = Path("data/x/skipped.txt")
     if fine:
-        datadir.check_skipped(skipped, total, is_test)
+        datadir.check_skipped(skipped, total, is_test, where, **limits)
         return
     with pytest.raises(ValueError, match=rf"{lost} of {total} .* s-0: no face; .* data/x/skipped"):
-        datadir.check_skipped(skipped, total, is_test, Path("data/x/skipped.txt"))
-
-
-def test_test_sets_are_known_by_name():
-    assert datadir.is_test("data/test") and datadir.is_test("test_babble_-5")
-    assert not datadir.is_test("data/train") and not datadir.is_test("data/testing")
+        datadir.check_skipped(skipped, total, is_test, where, **limits)

@@ -1,15 +1,13 @@
-"""Online features: the archives' numbers without augmentation, new ones with it, repeatable."""
+"""Frames: archives and online encoders give the same, and augmentation can be repeated."""
 
 import numpy as np
 import pytest
 import torch
-from bin.test_extract_features import NUM_FRAMES, corpus, encoders, extract  # noqa: F401
-from conftest import baby_model
+from conftest import CLIPS, baby_model, extract
 
 from mome.config import EncodersConfig
-from mome.data.dataset import Archives, FeatureDataset, Pick
-from mome.data.features import Online, open_source
-from mome.data.mixing import Noise
+from mome.data.dataset import FeatureDataset, FrameSource, Pick
+from mome.data.features import Archives, Online, open_source
 
 PLAIN = {"random_crop": False, "mirror_share": 0.0, "mask_s": 0.0}
 STREAMS = ("audio", "video")
@@ -20,21 +18,46 @@ def encode(text: str) -> list[int]:
 
 
 @pytest.fixture
-def online(corpus, encoders):  # noqa: F811
+def online(clips_dir, encoder_dirs):
     def make(streams=STREAMS, **settings) -> FeatureDataset:
-        config = EncodersConfig(audio=encoders[1], video=encoders[3], noise="white", **settings)
-        mouths = corpus / "mouths" if "video" in streams else None
-        return FeatureDataset(Online(corpus / "data/train", mouths, list(streams), config), encode)
+        config = EncodersConfig(**encoder_dirs, noise="white", **settings)
+        mouths_dir = clips_dir / "mouths" if "video" in streams else None
+        source = Online(clips_dir / "data/train", mouths_dir, list(streams), config)
+        return FeatureDataset(source, encode)
 
     return make
 
 
 def picks(step: int, copy: int = 0) -> list[Pick]:
-    return [Pick(k, copy, seed=(0, step, k)) for k in range(len(NUM_FRAMES))]
+    return [Pick(k, copy, seed=(0, step, k)) for k in range(len(CLIPS))]
 
 
-def test_without_augmentation_it_gives_what_stage_2_writes(corpus, encoders, online):  # noqa: F811
-    stored = FeatureDataset(Archives(extract(corpus, encoders), list(STREAMS)), encode)
+@pytest.fixture
+def stored(clips_dir, encoder_dirs) -> FeatureDataset:
+    return FeatureDataset(Archives(extract(clips_dir, encoder_dirs), list(STREAMS)), encode)
+
+
+def test_archives_and_online_encoders_are_one_interface(stored, online):
+    """Both have all that a source must have, and give frames and batches in the same form."""
+    sources = stored.source, online(**PLAIN).source
+    assert all(isinstance(source, FrameSource) for source in sources)
+    chosen = [("ann-00002", Pick(1)), ("bob-00001", Pick(2))]
+    for stream, lengths in (("audio", [28, 22]), ("video", [14, 11])):
+        for source in sources:
+            frames, entries = source.frames(stream, chosen), source.batch_entries(stream, chosen)
+            width = source.frame_dims[stream]
+            assert [tuple(x.shape) for x in frames] == [(n, width) for n in lengths]
+            assert entries.keys() == {stream, f"{stream}_lengths"}
+            assert entries[stream].shape == (2, lengths[0], width)
+            assert entries[f"{stream}_lengths"].tolist() == lengths
+    for name in ("text", "num_frames", "streams", "frame_dims", "store_rate"):
+        assert getattr(sources[0], name) == getattr(sources[1], name), name
+    assert [source.scps.keys() for source in sources] == [set(STREAMS)] * 2
+    assert [source.num_noisy for source in sources] == [0, 1]
+    assert [source.encoders.keys() for source in sources] == [set(), set(STREAMS)]
+
+
+def test_without_augmentation_it_gives_what_stage_2_writes(stored, online):
     data = online(**PLAIN)
     assert data.utterances == stored.utterances and data.ids == stored.ids
     assert data.num_frames == stored.num_frames
@@ -49,10 +72,10 @@ def test_without_augmentation_it_gives_what_stage_2_writes(corpus, encoders, onl
 def test_each_time_is_another_one_and_the_same_one_after_a_restart(online):
     first, second = online(), online()
     for stream in STREAMS:
-        now = first.collate(picks(0, copy=1))[stream]
-        assert torch.equal(second.collate(picks(0, copy=1))[stream], now)
+        frames = first.collate(picks(0, copy=1))[stream]
+        assert torch.equal(second.collate(picks(0, copy=1))[stream], frames)
         later = first.collate(picks(1, copy=1))[stream]
-        assert now.shape == later.shape and not torch.allclose(now, later, atol=1e-3)
+        assert frames.shape == later.shape and not torch.allclose(frames, later, atol=1e-3)
 
 
 def test_noise_is_added_to_the_picks_that_ask_for_it_at_an_snr_of_the_list(online):
@@ -66,28 +89,14 @@ def test_noise_is_added_to_the_picks_that_ask_for_it_at_an_snr_of_the_list(onlin
 
 def test_a_task_of_one_stream_needs_that_one_alone(online):
     batch = online(streams=("audio",)).collate(picks(0))
-    assert "video" not in batch and batch["audio"].shape[0] == len(NUM_FRAMES)
+    assert "video" not in batch and batch["audio"].shape[0] == len(CLIPS)
 
 
-def test_a_missing_crop_is_an_error_that_says_what_to_do(corpus, online):  # noqa: F811
-    lines = (corpus / "mouths/mouths.scp").read_text().splitlines(keepends=True)
-    (corpus / "mouths/mouths.scp").write_text("".join(lines[1:]))
+def test_a_missing_crop_is_an_error_that_says_what_to_do(clips_dir, online):
+    lines = (clips_dir / "mouths/mouths.scp").read_text().splitlines(keepends=True)
+    (clips_dir / "mouths/mouths.scp").write_text("".join(lines[1:]))
     with pytest.raises(ValueError, match="lacks 1 of 5 utterances, such as ann-00001: run stage 1"):
         online()
-
-
-def test_babble_is_made_of_other_speakers_and_files_are_used_when_given(online, tmp_path):
-    data = online().source.data
-    rng = np.random.default_rng(0)
-    speech = rng.normal(size=8000)
-    babble = Noise("babble", [0.0], data, num_voices=2)
-    for speaker in ("ann", "bob", "cid"):
-        _, _, source = babble.add(speech, speaker, rng)
-        assert len(source.split(",")) == 2 and speaker not in source
-    with pytest.raises(FileNotFoundError, match="holds no sound file"):
-        Noise("babble", [0.0], data, noise_dir=tmp_path / "none")
-    files = Noise("x", [0.0], data, noise_dir=tmp_path)  # the corpus' own sounds lie here
-    assert files.add(speech, "ann", rng)[2].split("@")[0].endswith(".wav")
 
 
 def test_a_video_encoder_with_lora_is_trained_by_the_model_and_the_rest_of_it_is_not(online):
@@ -97,13 +106,15 @@ def test_a_video_encoder_with_lora_is_trained_by_the_model_and_the_rest_of_it_is
     encoder = data.source.encoders["video"]
     model = baby_model(frame_dims=data.source.frame_dims, audio_rates=[4, 8], video_rates=[2])
     model.add_video_encoder(encoder)
-    batch = model.encode_mouths(data.collate(picks(0)))
+    batch = data.collate(picks(0))
+    assert "video" not in batch and [len(mouth) for mouth in batch["mouths"]] == [*CLIPS.values()]
+    batch = model.encode_mouths(batch)
     expected = plain.collate(picks(0))
     torch.testing.assert_close(batch["video"], expected["video"], atol=1e-5, rtol=0)  # as it was
     assert torch.equal(batch["video_lengths"], expected["video_lengths"])
 
     trained = {n: p for n, p in model.trained().items() if n.startswith("video_lora.")}
-    assert len(trained) == 2 * 2  # A and B beside the queries and the values of its one layer
+    assert len(trained) == 2 * 2  # A and B of the queries and of the values, in one layer
     with torch.no_grad():
         for name, p in trained.items():
             if name.endswith("b_POK"):
@@ -119,19 +130,30 @@ def test_a_video_encoder_with_lora_is_trained_by_the_model_and_the_rest_of_it_is
     assert not torch.allclose(moved, expected["video"], atol=1e-3)
 
 
-def test_a_directory_of_the_wrong_kind_is_refused(corpus, encoders):  # noqa: F811
-    feats, data = extract(corpus, encoders), corpus / "data/train"
-    files = {"audio": encoders[1], "video": encoders[3]}
-    offline, online = EncodersConfig(**files), EncodersConfig(**files, features="online")
-    lora = EncodersConfig(**files, features="online", video_lora_rank=2)
-    how = corpus / "mouths", list(STREAMS)
-    for folder, config, augmented in (
-        (feats, online, True),
-        (data, offline, True),
-        (data, online, False),
-        (feats, lora, False),
+def test_a_directory_of_the_wrong_kind_is_refused(clips_dir, encoder_dirs):
+    feats_dir, data_dir = extract(clips_dir, encoder_dirs), clips_dir / "data/train"
+    offline = EncodersConfig(**encoder_dirs)
+    online = EncodersConfig(**encoder_dirs, features="online")
+    lora = EncodersConfig(**encoder_dirs, features="online", video_lora_rank=2)
+    mouths_dir, streams = clips_dir / "mouths", list(STREAMS)
+    for set_dir, config, augmented in (
+        (feats_dir, online, True),
+        (data_dir, offline, True),
+        (data_dir, online, False),
+        (feats_dir, lora, False),
     ):
         with pytest.raises(ValueError, match=r"is no (data|feature) directory .* needs here"):
-            open_source(folder, *how, config, "cpu", augmented)
-    assert isinstance(open_source(feats, *how, online, "cpu"), Archives)
-    assert isinstance(open_source(data, *how, online, "cpu", augmented=True), Online)
+            open_source(set_dir, mouths_dir, streams, config, "cpu", augmented)
+    source = open_source(feats_dir, mouths_dir, streams, online, "cpu")
+    assert isinstance(source, Archives)
+    source = open_source(data_dir, mouths_dir, streams, online, "cpu", augmented=True)
+    assert isinstance(source, Online)
+
+
+def test_missing_and_differing_tables_are_reported(clips_dir, encoder_dirs):
+    with pytest.raises(FileNotFoundError, match="run stage 2"):
+        Archives(clips_dir / "none", ["audio"])
+    feats_dir = extract(clips_dir, encoder_dirs)
+    (feats_dir / "text").write_text("ann-00001 one two\n")
+    with pytest.raises(ValueError, match="differ in 4 utterances, such as ann-00002"):
+        Archives(feats_dir, ["audio"])

@@ -1,30 +1,24 @@
-"""Frames, landmarks, mouths."""
+"""Images of media files."""
 
-import contextlib
 import logging
 from fractions import Fraction
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 import pytest
 
 from mome.data import video
-from mome.synthesis.face import Face
-from mome.synthesis.visemes import Mouth
-
-CLOSED, OPEN = Mouth(), Mouth(jaw=1, open=1)
 
 
-def write_video(path: Path, frames: np.ndarray, times_ms: list[float]) -> None:
-    """Frames (T, H, W) grey or (T, H, W, 3) at the given times."""
+def write_video(path: Path, images: np.ndarray, times_ms: list[float]) -> None:
+    """Images (T, H, W), grey, or (T, H, W, 3) at the given times."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("libx264", rate=1000)
-        stream.height, stream.width = frames.shape[1:3]
+        stream.height, stream.width = images.shape[1:3]
         stream.pix_fmt, stream.options = "yuv420p", {"crf": "10", "bf": "0"}
         stream.codec_context.time_base = Fraction(1, 1000)
-        for time, image in zip(times_ms, frames, strict=True):
+        for time, image in zip(times_ms, images, strict=True):
             form = "gray" if image.ndim == 2 else "rgb24"
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format=form)
             frame.pts, frame.time_base = round(time), Fraction(1, 1000)
@@ -33,62 +27,55 @@ def write_video(path: Path, frames: np.ndarray, times_ms: list[float]) -> None:
 
 
 def numbered(num: int) -> np.ndarray:
-    """Frames whose grey level is 5 x their number."""
+    """Images whose grey level is 5 x their number."""
     return np.full((num, 32, 48), 5, np.uint8) * np.arange(num, dtype=np.uint8)[:, None, None]
 
 
-def numbers(frames: np.ndarray) -> list[int]:
-    return np.round(frames.reshape(len(frames), -1).mean(axis=1) / 5).astype(int).tolist()
-
-
-@pytest.fixture(scope="module")
-def clips() -> list[np.ndarray]:
-    """Two speakers, 12 frames each, who open their mouth in the middle."""
-    tracks = [CLOSED] * 4 + [OPEN] * 4 + [CLOSED] * 4
-    return [Face([seed]).film(np.array(tracks), [seed])[0] for seed in (1, 2)]
+def numbers(images: np.ndarray) -> list[int]:
+    return np.round(images.reshape(len(images), -1).mean(axis=1) / 5).astype(int).tolist()
 
 
 @pytest.mark.parametrize(
     "every_ms, shown", [(40, range(10)), (20, [0, 2, 4, 6, 8]), (80, np.repeat(range(10), 2))]
 )
-def test_frames_come_at_25_a_second(tmp_path, every_ms, shown):
+def test_images_come_at_25_a_second(tmp_path, every_ms, shown):
     write_video(tmp_path / "x.mp4", numbered(10), [k * every_ms for k in range(10)])
-    frames = video.read_frames(tmp_path / "x.mp4")
-    assert frames.dtype == np.uint8 and frames.shape[1:] == (32, 48, 3)
-    assert numbers(frames) == list(shown)
-    assert video.count_frames(tmp_path / "x.mp4") == len(shown)
-    assert numbers(video.read_frames(tmp_path / "x.mp4", "gray")) == list(shown)
+    images = video.read_images(tmp_path / "x.mp4")
+    assert images.dtype == np.uint8 and images.shape[1:] == (32, 48, 3)
+    assert numbers(images) == list(shown)
+    assert video.count_images(tmp_path / "x.mp4") == len(shown)
+    assert numbers(video.read_images(tmp_path / "x.mp4", "gray")) == list(shown)
 
 
 def test_30_frames_a_second_become_25_and_the_log_says_so(tmp_path, caplog):
     write_video(tmp_path / "x.mp4", numbered(30), [k * 1000 / 30 for k in range(30)])
-    video.tell_resampled.cache_clear()
+    video.log_resampled.cache_clear()
     with caplog.at_level(logging.INFO):
-        shown = numbers(video.read_frames(tmp_path / "x.mp4"))
+        shown = numbers(video.read_images(tmp_path / "x.mp4"))
     assert len(shown) == 25 and shown[0] == 0 and shown[-1] == 28
     assert set(np.diff(shown)) == {1, 2}
     assert "is resampled to 25" in caplog.text
 
 
-def test_a_gap_between_frames_shows_the_last_one_longer(tmp_path):
+def test_during_a_gap_the_last_image_is_shown(tmp_path):
     write_video(tmp_path / "x.mp4", numbered(4), [0, 40, 160, 200])
-    assert numbers(video.read_frames(tmp_path / "x.mp4"))[:6] == [0, 1, 1, 1, 2, 3]
+    assert numbers(video.read_images(tmp_path / "x.mp4"))[:6] == [0, 1, 1, 1, 2, 3]
 
 
 def test_late_starts_and_rounded_times_are_25_a_second(tmp_path):
     assert video.at_25_fps(np.array([1.004, 1.041, 1.083, 1.12])) is None
 
 
-def test_large_pictures_are_made_smaller(tmp_path):
+def test_large_images_are_shrunk(tmp_path):
     write_video(tmp_path / "x.mp4", np.zeros((1, 200, 2000), np.uint8), [0])
-    assert video.read_frames(tmp_path / "x.mp4").shape == (1, 128, 1280, 3)
+    assert video.read_images(tmp_path / "x.mp4").shape == (1, 128, 1280, 3)
 
 
 def test_what_cannot_be_read_says_why(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gone\.mp4 does not exist"):
-        video.read_frames(tmp_path / "gone.mp4")
+        video.read_images(tmp_path / "gone.mp4")
     (tmp_path / "x.mp4").write_bytes(b"this is no media file" * 100)
-    for function in (video.read_frames, video.count_frames):
+    for function in (video.read_images, video.count_images):
         with pytest.raises(ValueError, match=r"x\.mp4.* cannot be decoded"):
             function(tmp_path / "x.mp4")
     with av.open(str(tmp_path / "y.mp4"), "w") as container:
@@ -96,179 +83,6 @@ def test_what_cannot_be_read_says_why(tmp_path):
         silence = av.AudioFrame.from_ndarray(np.zeros((1, 2048), np.float32), "fltp", "mono")
         silence.sample_rate = 16000
         container.mux([*stream.encode(silence), *stream.encode()])
-    for function in (video.read_frames, video.count_frames):
+    for function in (video.read_images, video.count_images):
         with pytest.raises(ValueError, match=r"y\.mp4 has no video stream"):
             function(tmp_path / "y.mp4")
-
-
-def test_landmarks_are_where_the_face_is(clips):
-    points = video.find_landmarks(clips[0])
-    look = Face([1]).look
-    assert points.shape == (12, 4, 2) and not np.isnan(points).any()
-    left, right, nose, mouth = points.mean(axis=0)
-    assert left[0] < nose[0] < right[0] and max(left[1], right[1]) < nose[1] < mouth[1]
-    assert np.abs(mouth - [look.cx, look.mouth_y]).max() < 15
-
-
-def test_landmarks_do_not_depend_on_the_clip_before(clips):
-    first = video.find_landmarks(clips[0])
-    video.find_landmarks(clips[1])
-    assert np.array_equal(video.find_landmarks(clips[0]), first)
-
-
-def test_mediapipe_does_not_chatter(clips, capfd):
-    video.find_landmarks(clips[0][:2])
-    assert capfd.readouterr().err == ""
-
-
-def test_without_a_face_there_are_no_landmarks_and_no_mouths(tmp_path):
-    empty = np.full((3, 96, 96, 3), 128, np.uint8)
-    assert np.isnan(video.find_landmarks(empty)).all()
-    write_video(tmp_path / "x.mp4", empty, [0, 40, 80])
-    with pytest.raises(ValueError, match=r"x\.mp4: a face was found in 0 of 3 frames"):
-        video.mouths_of(tmp_path / "x.mp4")
-    with pytest.raises(ValueError, match="not 'dlib'"):
-        video.find_landmarks(empty, "dlib")
-
-
-def steady(num: int) -> np.ndarray:
-    """Landmarks of a face that does not move, (T, 4, 2)."""
-    face = np.array([[80, 90], [140, 92], [110, 130], [111, 160]], np.float32)
-    return np.repeat(face[None], num, axis=0)
-
-
-def test_missing_frames_are_interpolated():
-    points = steady(20) + 3 * np.arange(20, dtype=np.float32)[:, None, None]
-    gaps = points.copy()
-    gaps[[5, 6, 12]] = np.nan
-    np.testing.assert_allclose(video.fill_in(gaps), video.fill_in(points), atol=1e-3)
-    np.testing.assert_allclose(video.fill_in(points)[4:-4], points[4:-4], atol=1e-3)
-
-
-def test_the_ends_are_repeated():
-    points = steady(9)
-    points[[0, 1, 8]] = np.nan
-    np.testing.assert_allclose(video.fill_in(points), steady(9), atol=1e-3)
-
-
-@pytest.mark.parametrize("num_found, fine", [(5, True), (4, False), (0, False)])
-def test_half_of_the_frames_need_a_face(num_found, fine):
-    points = steady(10)
-    points[num_found:] = np.nan
-    if fine:
-        assert not np.isnan(video.fill_in(points)).any()
-    else:
-        with pytest.raises(ValueError, match=f"in {num_found} of 10 frames"):
-            video.fill_in(points)
-
-
-def test_smoothing_makes_jitter_smaller():
-    jitter = np.random.default_rng(0).normal(size=(200, 4, 2)).astype(np.float32)
-    assert np.diff(video.fill_in(steady(200) + jitter), axis=0).std() < 0.3
-
-
-@pytest.mark.parametrize("angle, scale", [(0, 1), (20, 0.7), (-35, 1.8), (10, 4.0)])
-def test_a_crop_does_not_depend_on_place_angle_and_size_of_the_face(angle, scale):
-    """A picture that is turned, scaled and moved, its landmarks with it, gives the same mouth."""
-    noise = np.random.default_rng(0).uniform(0, 255, (240, 240)).astype(np.float32)
-    picture = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 6), None, 0, 255, cv2.NORM_MINMAX)
-    points = steady(1)
-    size = int(400 * max(scale, 1))
-    move = cv2.getRotationMatrix2D((110, 130), angle, scale) + [[0, 0, size / 2 - 110]] * 2
-    moved = cv2.warpAffine(picture, move, (size, size), flags=cv2.INTER_CUBIC)
-    moved_points = (points @ move[:, :2].T + move[:, 2]).astype(np.float32)
-    one = video.crop_mouth(picture[None].astype(np.uint8), points)[0]
-    two = video.crop_mouth(moved[None].clip(0, 255).astype(np.uint8), moved_points)[0]
-    inside = one[8:-8, 8:-8].astype(float)
-    assert np.abs(inside - two[8:-8, 8:-8]).mean() < 3 < inside.std() / 5
-
-
-def test_the_mouth_is_in_the_middle_and_the_eyes_are_those_of_the_mean_face():
-    turn = 1.7 * np.array([[0.8, -0.6], [0.6, 0.8]])
-    face = np.concatenate([video.MEAN_FACE, [[0.5, 0.3]]]) @ turn.T + [300, 200]
-    transform = video.to_crop(face[None].astype(np.float32))[0]
-    back = face @ transform[:, :2].T + transform[:, 2]
-    assert back[3] == pytest.approx([47.5, 47.5], abs=1e-2)
-    np.testing.assert_allclose(back[:3] - back[3], video.MEAN_FACE - [0.5, 0.3], atol=0.02)
-
-
-def test_landmarks_in_one_place_are_no_face():
-    with pytest.raises(ValueError, match="do not form a face"):
-        video.crop_mouth(np.zeros((1, 9, 9, 3), np.uint8), np.ones((1, 4, 2), np.float32))
-
-
-def test_what_moves_when_the_mouth_opens_is_inside_the_crop(clips, tmp_path):
-    for clip in clips:
-        mouth = video.crop_mouth(clip, video.fill_in(video.find_landmarks(clip)))
-        assert mouth.shape == (12, 96, 96) and mouth.dtype == np.uint8
-        change = cv2.absdiff(mouth[5], mouth[1]).astype(float) ** 2
-        y, x = np.average(np.mgrid[0:96, 0:96].reshape(2, -1), axis=1, weights=change.ravel())
-        assert abs(x - 48) < 6 and abs(y - 52) < 14
-
-
-def test_the_fixed_box_holds_the_mouth_too(clips, tmp_path):
-    write_video(tmp_path / "x.mp4", clips[0], [40 * k for k in range(12)])
-    mouth, num_found = video.mouths_of(tmp_path / "x.mp4", "centre")
-    assert mouth.shape == (12, 96, 96) and num_found == 12
-    change = cv2.absdiff(mouth[5], mouth[1]).astype(float) ** 2
-    y, x = np.average(np.mgrid[0:96, 0:96].reshape(2, -1), axis=1, weights=change.ravel())
-    assert abs(x - 48) < 15 and 40 < y < 85
-
-
-def test_mouths_are_stored_small_and_read_back_nearly_the_same(clips, tmp_path):
-    mouth = video.crop_mouth(clips[0], video.fill_in(video.find_landmarks(clips[0])))
-    video.write_mouth(tmp_path / "s1" / "x.mp4", mouth)
-    back = video.read_mouth(tmp_path / "s1" / "x.mp4")
-    assert back.shape == mouth.shape and back.dtype == np.uint8
-    assert np.abs(back.astype(int) - mouth).mean() < 1.5
-    assert (tmp_path / "s1" / "x.mp4").stat().st_size < mouth.size / 5
-    assert [p.name for p in (tmp_path / "s1").iterdir()] == ["x.mp4"]
-
-
-def test_storage_keeps_black_white_and_contrast(tmp_path):
-    levels = np.repeat(np.linspace(0, 255, 12).astype(np.uint8), 8)
-    mouth = np.broadcast_to(levels, (3, 96, 96))
-    video.write_mouth(tmp_path / "x.mp4", mouth)
-    back = video.read_mouth(tmp_path / "x.mp4").astype(int)
-    assert np.abs(back - mouth)[:, :, 3::8].max() <= 4
-
-
-def test_the_same_mouth_gives_the_same_bytes(tmp_path):
-    mouth = np.random.default_rng(0).integers(0, 255, (20, 96, 96), dtype=np.uint8)
-    mouth = np.stack([cv2.GaussianBlur(m, (0, 0), 3) for m in mouth])
-    stored = set()
-    for _ in range(6):
-        video.write_mouth(tmp_path / "x.mp4", mouth)
-        stored.add((tmp_path / "x.mp4").read_bytes())
-    assert len(stored) == 1
-
-
-def test_a_mouth_file_that_is_not_whole_is_refused(tmp_path):
-    with pytest.raises(FileNotFoundError, match="run stage 1"):
-        video.read_mouth(tmp_path / "x.mp4")
-    video.write_mouth(tmp_path / "x.mp4", np.zeros((20, 96, 96), np.uint8))
-    whole = (tmp_path / "x.mp4").read_bytes()
-    for cut in (0, 100, len(whole) // 2):
-        (tmp_path / "x.mp4").write_bytes(whole[:cut])
-        with pytest.raises(ValueError, match=r"x\.mp4 is not a whole file of mouth crops: delete"):
-            video.read_mouth(tmp_path / "x.mp4")
-    write_video(tmp_path / "y.mp4", numbered(3), [0, 40, 80])
-    with pytest.raises(ValueError, match=r"y\.mp4 is not a whole file"):
-        video.read_mouth(tmp_path / "y.mp4")
-
-
-def test_a_full_disk_leaves_the_old_mouths(tmp_path, monkeypatch):
-    video.write_mouth(tmp_path / "x.mp4", np.zeros((20, 96, 96), np.uint8))
-    before = (tmp_path / "x.mp4").read_bytes()
-
-    @contextlib.contextmanager
-    def full(path, mode):
-        Path(path).write_bytes(b"half a file")
-        raise av.error.OSError(28, "No space left on device")
-        yield
-
-    monkeypatch.setattr(av, "open", full)
-    with pytest.raises(OSError, match="No space left"):
-        video.write_mouth(tmp_path / "x.mp4", np.ones((20, 96, 96), np.uint8))
-    assert [p.name for p in tmp_path.iterdir()] == ["x.mp4"]
-    assert (tmp_path / "x.mp4").read_bytes() == before

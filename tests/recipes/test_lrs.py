@@ -68,7 +68,13 @@ def commands(tmp_path):
     """Runs stages of LRS3 without doing anything; returns the commands they would run."""
     bin_dir = tmp_path / "bin"
     bin_dir.mkdir()
-    (bin_dir / "python").write_text(f'#!/bin/sh\necho "$*" >> "{tmp_path}/commands"\n')
+    (bin_dir / "python").write_text(  # the check of the settings runs: the stages need its answers
+        f"""#!/bin/sh
+case "$*" in *mome.bin.check_settings*) exec {sys.executable} "$@" ;; esac
+echo "$*" >> "{tmp_path}/commands"
+printf '%s\\n' "$@" >> "{tmp_path}/words"
+"""
+    )
     (bin_dir / "sbatch").write_text(f'#!/bin/sh\necho "sbatch $*" >> "{tmp_path}/commands"\n')
     (bin_dir / "nvidia-smi").write_text("#!/bin/sh\necho GPU 0: H200\necho GPU 1: H200\n")
     for program in bin_dir.iterdir():
@@ -89,11 +95,13 @@ def noisy_sets(lines: list[str]) -> list[str]:
     return [Path(folder).name for folder in found if Path(folder).name.startswith("test_")]
 
 
-def test_a_test_set_for_each_noise_and_snr(commands):
-    lines = commands("--noise_dir", "/my noise", "--test_noise", "music free-sound")
+def test_a_test_set_for_each_noise_and_snr(commands, tmp_path):
+    mine = tmp_path / "my noise"
+    mine.mkdir()
+    lines = commands("--noise_dir", str(mine), "--test_noise", "music free-sound")
     (line,) = [line for line in lines if "mome.bin.add_noise" in line]
     snrs = "12.5 10 7.5 5 2.5 0 -2.5 -5 -7.5"
-    assert f"--noise music free-sound --snrs {snrs} " in line and "--noise_dir /my noise" in line
+    assert f"--noise music free-sound --snrs {snrs} " in line and f"--noise_dir {mine}" in line
     expected = [f"test_{noise}_{snr}" for noise in ("music", "free-sound") for snr in snrs.split()]
     assert noisy_sets(lines) == expected
     assert not [x for x in lines if "extract_features" in x and "--noise_dir" in x]  # of the tests
@@ -136,17 +144,48 @@ def test_slurm_without_the_number_of_gpus_is_refused(commands, tmp_path):
     assert done.returncode == 2 and "give --ngpu, the GPUs of each (0: its CPU)" in done.stderr
 
 
-def test_an_snr_that_is_no_number_is_told(tmp_path):
-    done = run("lrs3", "--test_snrs", "5 0dB", "--work_dir", str(tmp_path))
-    assert done.returncode == 2
-    assert "--test_snrs are numbers of dB, such as \"5 0 -2.5\", not '0dB'" in done.stderr
-
-
 @pytest.mark.parametrize("corpus", ["lrs3", "lrs2"])
 def test_what_is_not_there_is_asked_for(corpus, tmp_path):
     done = run(corpus, "--stop-stage", "0", "--work_dir", str(tmp_path))
     assert done.returncode == 2
     assert f"--{corpus} is not set: give the folder of {corpus.upper()}" in done.stderr
+    done = run(corpus, "--stop-stage", "0", f"--{corpus}", str(tmp_path / "none"))
+    assert done.returncode == 2
+    assert f"--{corpus} '{tmp_path}/none' does not exist: give the folder" in done.stderr
+
+
+def test_a_path_with_a_space_reaches_the_encoders_as_one_word(commands, tmp_path):
+    mine = tmp_path / "my noise"
+    mine.mkdir()
+    lines = commands("--train_args", f"train.lr=5e-4 encoders.noise_dir='{mine}'", stages=(2, 2))
+    (line,) = [x for x in lines if "extract_features data/train" in x]
+    assert f"--noise_dir {mine} " in line
+    assert str(mine) in (tmp_path / "words").read_text().splitlines()
+
+
+def test_no_more_jobs_start_than_a_set_has_clips(commands, tmp_path):
+    for name, clips in (("train", 40), ("valid", 3), ("test", 1)):
+        folder = tmp_path / "work/data" / name
+        folder.mkdir(parents=True)
+        (folder / "wav.scp").write_text("".join(f"u{k} x.wav\n" for k in range(clips)))
+    lines = commands("--nj", "16", "--test_noise", "")
+    for verb in ("crop_mouths", "extract_features"):
+        jobs = [int(line.split()[-1]) for line in lines if verb in line]
+        assert jobs == [16, 3, 1], verb
+
+
+def test_auto_jobs_are_as_many_as_there_are_cores(commands):
+    lines = commands(stages=(1, 1))
+    cores = len(os.sched_getaffinity(0))
+    assert [x.split()[-1] for x in lines if "crop_mouths" in x] == [str(cores)] * 3
+
+
+def test_the_share_of_clips_that_may_be_left_out_is_given_to_the_commands(commands):
+    assert not [line for line in commands("--test_snrs", "0") if "--max_skipped" in line]
+    lines = commands("--test_snrs", "0", "--max_skipped", "0.05", "--max_skipped_test", ".02")[8:]
+    lines = [x for x in lines if "crop_mouths" in x or "extract_features" in x]
+    assert len(lines) == 3 + 4
+    assert all("--max_skipped 0.05 --max_skipped_test .02" in line for line in lines)
 
 
 @pytest.mark.parametrize("corpus", ["lrs3", "lrs2"])

@@ -12,6 +12,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from conftest import assert_same_training, baby_recipe
 
@@ -143,8 +144,8 @@ def test_when_its_time_is_up_a_job_of_slurm_saves_and_comes_again(work, one_proc
 def test_a_job_that_is_cancelled_saves_and_does_not_come_again(work, bin_dir):
     run = slurm(work, "cancelled", bin_dir, ["127.0.0.1"])
     stop_tasks(work / "exp/cancelled", run, bin_dir, and_the_job=True)
-    assert run.wait(timeout=100) == 2
-    assert "the training failed: see" in (work / "cancelled.out").read_text()
+    assert run.wait(timeout=100) == 128 + signal.SIGTERM
+    assert "training failed: see" in (work / "cancelled.out").read_text()
     log = (work / "dump/logs/train_cancelled.log").read_text()
     assert "stopped by SIGTERM after step" in log and "back to the queue" not in log
 
@@ -162,13 +163,44 @@ def stop_tasks(exp: Path, run: subprocess.Popen, bin_dir: Path, and_the_job: boo
         os.kill(int(pid), signal.SIGTERM)
 
 
-def test_what_cannot_be_started_is_told_before_anything_runs(work, bin_dir):
+def test_sigterm_ends_the_recipe_with_143_and_the_launcher_writes_to_its_log(work):
+    run = start(work, "stopped", "--train_args", SETTINGS.replace("=12 ", "=500 ", 1))
+    deadline = time.monotonic() + 120
+    while not (work / "exp/stopped/metrics.jsonl").exists():
+        assert run.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    for process in psutil.Process(run.pid).children(recursive=True):
+        if "--local_rank=0" in process.cmdline() and process.cmdline()[2] == "-m":
+            process.terminate()
+    assert run.wait(timeout=100) == 128 + signal.SIGTERM
+    text = (work / "stopped.out").read_text()
+    assert "stopped by SIGTERM after step" in text and "[INFO]" not in text
+    log = (work / "dump/logs/launcher_stopped.log").read_text()
+    assert "[INFO] [launch.py" in log and "exits with return code = 143" in log
+
+
+def test_an_error_that_every_process_meets_is_shown_once(work):
+    too_few = f"{SETTINGS} train.max_frames=3"
+    run = start(work, "failed", "--cpu_procs", "2", "--train_args", too_few)
+    assert run.wait(timeout=200) == 1
+    text = (work / "failed.out").read_text()
+    assert text.count("mome train: error: ") == text.count("error") == 1, text
+    assert "training ended with status 1; the lines of the launcher are in dump/logs/" in text
+
+
+def test_an_error_of_the_launcher_is_shown(work):
+    run = start(work, "launcher", "--launcher_args", "--num_nodes 3")
+    assert run.wait(timeout=100) == 1
+    assert "Num nodes is >1 but no extra nodes available" in (work / "launcher.out").read_text()
+
+
+def test_what_cannot_be_started_is_reported_before_anything_runs(work, bin_dir):
     (work / "hosts").write_text("localhost slots=1\n")
     both = ["--cmd_backend", "slurm", "--hostfile", str(work / "hosts")]
     for options, path, message in [
         (["--hostfile", "none"], "", "no hostfile none: a file with a line for each machine"),
         (["--cmd_backend", "slurm"], "", "needs sbatch, which is not on this machine"),
-        (["--cmd_backend", "sge"], "", "--cmd_backend is local or slurm, not 'sge'"),
+        (["--cmd_backend", "sge"], "", "--cmd_backend 'sge': give local or slurm"),
         (both, str(bin_dir), "--hostfile and --cmd_backend slurm exclude each other"),
         ([*both[:2], "--ngpu", "auto"], str(bin_dir), "give --ngpu, the GPUs of each"),
         (both[2:], "", "--hostfile needs pdsh and ssh without a password"),

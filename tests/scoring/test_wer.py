@@ -1,23 +1,7 @@
-import numpy as np
 import pytest
+from conftest import random_texts
 
-from mome.bin import score as command
 from mome.scoring import wer
-
-WORDS = ["a", "b", "c", "don't", "été"]
-
-
-def random_texts(seed: int, n: int = 40) -> tuple[dict[str, str], dict[str, str]]:
-    rng = np.random.default_rng(seed)
-    refs, hyps = {}, {}
-    for k in range(n):
-        words = list(rng.choice(WORDS, rng.integers(1, 9)))
-        heard = [w if rng.random() < 0.7 else rng.choice(WORDS) for w in words]
-        heard = [w for w in heard if rng.random() < 0.9]
-        if rng.random() < 0.3:
-            heard.insert(rng.integers(len(heard) + 1), rng.choice(WORDS))
-        refs[f"s{k % 4}-{k:03d}"], hyps[f"s{k % 4}-{k:03d}"] = " ".join(words), " ".join(heard)
-    return refs, hyps
 
 
 def distance(ref: list[str], hyp: list[str]) -> int:
@@ -57,6 +41,14 @@ def test_missing_and_extra_hypotheses_are_errors():
         wer.score({"a": "x", "b": "y"}, {"a": "x"})
     with pytest.raises(ValueError, match=r"1 of 2 utterances \(c\) have no reference"):
         wer.score({"a": "x"}, {"a": "x", "c": "y"})
+    with pytest.raises(ValueError, match=r"1 of 1 utterances \(a\) have no speaker"):
+        wer.score({"a": "x"}, {"a": "x"}, utt2spk={})
+
+
+def test_an_error_names_a_few_utterances_of_many():
+    refs = dict.fromkeys("edcba", "x")
+    with pytest.raises(ValueError, match=r"5 of 5 utterances \(a, b, c, \.\.\.\) have no hyp"):
+        wer.score(refs, {})
 
 
 def test_order_does_not_matter():
@@ -70,34 +62,14 @@ def test_empty_texts_are_counted():
     assert wer.score({"a": ""}, {"a": ""}).error_rate == 0
 
 
-def write(path, texts: dict[str, str]):
-    path.write_text("".join(f"{u} {t}".rstrip() + "\n" for u, t in texts.items()))
-    return path
+def test_a_character_that_is_written_in_two_ways_counts_as_one():
+    composed, decomposed = "\u00e9t\u00e9", "e\u0301te\u0301"
+    assert wer.score({"a": composed}, {"a": decomposed}).errors == 0
+    assert wer.score({"a": composed}, {"a": "ete"}).errors == 1
 
 
-def test_the_command_writes_reports_that_read_back(tmp_path, capsys):
-    refs, hyps = random_texts(1)
-    ref, hyp = write(tmp_path / "ref", refs), write(tmp_path / "hyp", hyps)
-    command.main(["--ref", str(ref), "--hyp", str(hyp), "--out", str(tmp_path / "out")])
-    text = (tmp_path / "out/score_wer/result.txt").read_text()
-    total = wer.score(refs, hyps)
-    cells = next(line for line in text.splitlines() if "Sum/Avg" in line).replace("|", " ").split()
-    assert cells[1:3] == [str(total.sentences), str(total.words)]
-    assert cells[-2] == f"{total.error_rate:.1f}"
-    assert text.count("id: (") == len(refs)
-    lines = (tmp_path / "out/score_wer/ref.trn").read_text().splitlines()
-    assert lines[0] == f"{refs['s0-000']} (s0-000)"
-    assert (tmp_path / "out/score_cer/result.txt").exists()
-    assert "WER" in capsys.readouterr().out
-
-
-@pytest.mark.skipif(command.sclite_command() is None, reason="NIST sclite is not installed")
-@pytest.mark.parametrize("seed", range(3))
-def test_totals_agree_with_nist_sclite(tmp_path, seed):
-    refs, hyps = random_texts(seed)
-    ref, hyp = write(tmp_path / "ref", refs), write(tmp_path / "hyp", hyps)
-    result = command.score_one(ref, hyp, tmp_path / "out", None, "")
-    words, errors = command.run_sclite(tmp_path / "out/score_wer")
-    assert words == result.words
-    # sclite weighs a substitution more, so it may find a few errors more, never fewer.
-    assert result.errors <= errors <= 1.03 * result.errors + 1
+def test_speakers_are_those_of_utt2spk_or_of_the_ids():
+    texts = {"x-1": "a", "x-2": "b", "y": "c"}
+    assert list(wer.score(texts, texts).by_speaker()) == ["x", "y"]
+    by_table = wer.score(texts, texts, utt2spk={"x-1": "p", "x-2": "q", "y": "p"}).by_speaker()
+    assert {name: group.sentences for name, group in by_table.items()} == {"p": 2, "q": 1}

@@ -11,6 +11,7 @@ sharper than the difference of two stacks; `--profile` prints the operators of t
 import argparse
 import statistics
 import time
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -78,7 +79,8 @@ def stack(layers: int, dtype: torch.dtype, device: str) -> LlamaModel:
         head_dim=64,
     )
     torch.manual_seed(0)
-    return LlamaModel(config).to(device, dtype).eval().requires_grad_(False)
+    model: Any = LlamaModel(config)
+    return model.to(device, dtype).eval().requires_grad_(False)
 
 
 class Llm(nn.Module):
@@ -169,9 +171,9 @@ def alone(module: nn.Module, tokens: int, train: bool, dtype: torch.dtype, devic
     return call
 
 
-def forms_of(dtype: torch.dtype, device: str) -> dict[str, MoME]:
+def forms_of(dtype: torch.dtype, device: str) -> dict[str, nn.Module]:
     """MoME-23/4 of LAYER, dense and as a loop, with the same weights, which must agree."""
-    forms = {}
+    forms: dict[str, nn.Module] = {}
     for name, make in (("dense", MoME), ("loop", Loop), ("products", Products)):
         torch.manual_seed(0)
         forms[name] = awake(make(DIM, 23, 4, 1, 8).to(device, dtype))
@@ -254,7 +256,7 @@ def compare_stacks(args: argparse.Namespace, dtype: torch.dtype) -> None:
             awake(adapter)
         models[name] = llm.model
     print(f"| time, frozen stack = 1 | {' | '.join(JOBS)} |\n|---|{'---|' * len(JOBS)}")
-    table = {name: [] for name in models}
+    table: dict[str, list[str]] = {name: [] for name in models}
     for make_call, tokens in JOBS.values():
         calls = {name: make_call(model, tokens, args.device) for name, model in models.items()}
         spent = rounds(calls, args.seconds, args.device)

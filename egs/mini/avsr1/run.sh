@@ -11,12 +11,15 @@ cd "$(dirname "${BASH_SOURCE[0]}")"
 train_config=conf/train_mome_layer.yaml
 size=                             # of the corpus: conf/<size>.conf; nano with train_nano, else mini
 layout=lrs3                       # how the corpus lies on disk: lrs3 or lrs2
-video_checks="test test_babble_0" # test sets that are decoded without their video, too
+# shellcheck disable=SC2034  # used by avsr.sh
+video_checks="test test_babble_0" # test sets to decode also without their own video
 
 . utils/parse_options.sh
 if [ -z "$size" ]; then
   case $train_config in *nano*) size=nano ;; *) size=mini ;; esac
 fi
+allow layout 'lrs3|lrs2' "lrs3 or lrs2"
+[ -f "conf/$size.conf" ] || die "--size '$size': give mini or nano, or write conf/$size.conf"
 # shellcheck source=conf/mini.conf
 . "conf/$size.conf"
 . ./avsr.sh

@@ -1,7 +1,24 @@
 # Source this after the defaults: `--name value` then sets `name`; `--help` lists the settings.
-# A setting is a line `name=value` of run.sh or utils/settings.sh; dashes count as underscores. One
-# that is `false` is a switch: its name alone makes it `true`.
-# shellcheck shell=bash
+# A setting is a line `name=value` of run.sh or utils/settings.sh; dashes in an option mean
+# underscores. A setting that is `false` is a switch: its name alone makes it `true`.
+# shellcheck shell=bash disable=SC2154  # settings come from utils/settings.sh
+
+die() { # message; for a wrong setting
+  echo "$0: $*" >&2
+  exit 2
+}
+
+allow() { # name of a setting, pattern of the values that it may have, the same in words
+  [[ ${!1} =~ ^($2)$ ]] || die "--$1 '${!1}': give $3"
+}
+
+need() { # name of a setting that stage 0 needs, -d (folder) or -f (file), what it is
+  local path=${!1}
+  if [ "$stage" != 0 ] || [ "$dry_run" = true ]; then return; fi
+  [ -n "$path" ] || die "--$1 is not set: give $3"
+  [[ $path == /* ]] || path=$work_dir/$path
+  test "$2" "$path" || die "--$1 '${!1}' does not exist: give $3"
+}
 
 _settings() { sed -n '/^[a-z][a-z0-9_]*=/p' utils/settings.sh run.sh; }
 
@@ -19,7 +36,7 @@ _help() {
 # shellcheck disable=SC2034  # used by avsr.sh
 given_options=("$@")
 _changed=()          # names of the settings that were given, in their order
-declare -A _default  # what they were before
+declare -A _default  # their values before
 _note() { if [ -z "${_default[$1]+set}" ]; then _default[$1]=${!1} _changed+=("$1"); fi; }
 
 while [ $# -gt 0 ]; do
@@ -27,14 +44,12 @@ while [ $# -gt 0 ]; do
   _name=${1#--}
   _name=${_name//-/_}
   if [[ $1 != --?* ]]; then
-    echo "$0: '$1' is not an option: settings are given as --name value; see $0 --help" >&2
-    exit 2
+    die "'$1' is not an option: settings are given as --name value; see $0 --help"
   fi
   if ! _settings | grep -q "^$_name="; then
     _near=$(_settings | cut -d= -f1 | python3 -c 'import difflib, sys
 print("".join(difflib.get_close_matches(sys.argv[1], sys.stdin.read().split(), 1)))' "$_name")
-    echo "$0: no setting called '$1'${_near:+; did you mean --$_near?} (see $0 --help)" >&2
-    exit 2
+    die "no setting called '$1'${_near:+; did you mean --$_near?} (see $0 --help)"
   fi
   if [ "${!_name}" = false ] && { [ $# -lt 2 ] || [[ $2 == --?* ]]; }; then # a switch
     _note "$_name"
@@ -42,16 +57,15 @@ print("".join(difflib.get_close_matches(sys.argv[1], sys.stdin.read().split(), 1
     shift
     continue
   fi
-  if [ $# -lt 2 ] || [[ $2 == --?* && $2 != *" "* ]]; then # options of another: "--a 1 --b"
-    echo "$0: $1 needs a value" >&2
-    exit 2
+  if [ $# -lt 2 ] || [[ $2 == --?* && $2 != *" "* ]]; then # a value may hold options: "--a 1 --b"
+    die "$1 needs a value"
   fi
   _note "$_name"
   printf -v "$_name" '%s' "$2"
   shift 2
 done
 
-# The command as reports show it: what differs from the defaults, once.
+# The command as reports show it: the settings that differ from the defaults, each once.
 command_line=./run.sh
 for _name in "${_changed[@]}"; do
   _value=${!_name}

@@ -1,27 +1,29 @@
 # Settings that every recipe has, with their defaults. A recipe's run.sh sources this first and adds
-# or changes what is its own. Each line is `name=value # what it is`: --help prints these lines.
+# or changes its own. Each line is `name=value # meaning`: --help prints these lines.
 # shellcheck shell=bash disable=SC2034  # used by avsr.sh
 
-stage=0             # the first stage to run
-stop_stage=5        # the last stage to run
+stage=0             # first stage to run, 0 to 5
+stop_stage=5        # last stage to run, 0 to 5
 train_config=       # conf/train_*.yaml: the model, its training, its decoding
-train_args=         # changes to it, such as "train.lr=5e-4 train.seed=1"
-tuning=             # a list of changes, conf/tuning/*.txt: stages 3 to 5 for each of them
+train_args=         # changes to it, such as "train.lr=5e-4 train.seed=1"; quotes as in a shell
+tuning=             # list of experiments, conf/tuning/*.txt: stages 3 to 5 are run for each line
 dry_run=false       # print the settings of the model and its parameters, and do nothing
-tag=                # name of the experiment: the stem of train_config by default
-work_dir=.          # where data/, dump/, exp/ and downloads/ go
-nj=2                # parallel jobs in stages 0 to 2
-cmd_backend=local   # where they, training and decoding run: local, or slurm, with conf/slurm*.conf
-ngpu=auto           # GPUs of a machine that train and decode; auto: all there are, 0: the CPU
-cpu_procs=1         # training processes when there is no GPU
-num_nodes=1         # machines to train on, with --cmd_backend slurm
-hostfile=           # machines to train on, by ssh: lines such as "node1 slots=8"
-launcher_args=      # more options of deepspeed's launcher, such as "--master_addr 10.0.0.1"
-landmarks=mediapipe # how mouths are found: mediapipe, mtcnn or centre
-test_noise=babble   # noises of the noisy test sets: babble, speech_shaped, pink, white; or names in noise_dir
-test_snrs="5 0 -5"  # their signal-to-noise ratios, in dB: a test set for each noise and ratio
-noise_dir=          # noise of your own, such as MUSAN: test_noise="music noise" names folders or files in it
+tag=                # name of the experiment; default: the stem of train_config
+work_dir=.          # folder for data/, dump/, exp/ and downloads/
+nj=auto             # parallel jobs in stages 0 to 2; auto: one a core (slurm: 16; stage 2: two a GPU)
+max_skipped=0.01    # share of the clips of a set that may be left out
+max_skipped_test=0  # the same for test sets
+cmd_backend=local   # where jobs, training and decoding run: local, or slurm with conf/slurm*.conf
+ngpu=auto           # GPUs of a machine that train and decode; auto: all, 0: the CPU
+cpu_procs=1         # training processes on a CPU
+num_nodes=1         # machines that train, with --cmd_backend slurm
+hostfile=           # machines that train, reached by ssh: lines such as "node1 slots=8"
+launcher_args=      # more options of DeepSpeed's launcher, such as "--master_addr 10.0.0.1"
+landmarks=mediapipe # how the mouth is found: mediapipe, mtcnn or centre
+test_noise=babble   # noises of the test sets: babble, speech_shaped, pink, white; or names in noise_dir
+test_snrs="5 0 -5"  # signal-to-noise ratios in dB: each noise at each ratio is a test set
+noise_dir=          # folder of your own noise, such as MUSAN; test_noise then names folders or files in it
 decode_model=best   # best, average or checkpoints/step_<n>
-decode_scales=      # such as "a4_v2 a16_v5"; all those trained by default
-decode_args=        # changes to its decode section, such as "decode.num_beams=15"
-video_checks=       # test sets that are decoded with the video zeroed and with another clip's, too
+decode_scales=      # such as "a4_v2 a16_v5"; default: all scales of the training
+decode_args=        # changes to the decode section, such as "decode.num_beams=15"
+video_checks=       # test sets to decode also with the video zeroed and with that of another clip

@@ -11,17 +11,18 @@ if [ "${DS_ACCELERATOR:-}" = cpu ]; then
   export OMP_NUM_THREADS=$SRUN_CPUS_PER_TASK
 fi
 
-# Preemption and scancel tell this shell, too, and whether the job comes again is known to Slurm.
-told=
-trap 'told=yes' TERM
+# Preemption and scancel send SIGTERM to this shell, too; Slurm itself then requeues the job or not.
+terminated=
+trap 'terminated=yes' TERM
 
-# shellcheck disable=SC2016  # a task knows its numbers only there
+# shellcheck disable=SC2016  # these variables exist only where the task runs
 srun --kill-on-bad-exit=1 bash -c 'RANK=$SLURM_PROCID LOCAL_RANK=$SLURM_LOCALID \
   WORLD_SIZE=$SLURM_NTASKS exec python -m mome.bin.train "$@"' train "$@"
 status=$?
 
-# --signal, before the time is up, tells the tasks alone: they have saved and ended with 143.
-if [ "$status" = 143 ] && [ -z "$told" ]; then
+# The option --signal sends SIGTERM to the tasks alone before the time is up: they save and end with
+# status 143.
+if [ "$status" = 143 ] && [ -z "$terminated" ]; then
   echo "The time is up: the job goes back to the queue"
   scontrol requeue "$SLURM_JOB_ID"
 fi

@@ -1,0 +1,114 @@
+"""One training run in several processes: DeepSpeed's set-up, and sums over devices.
+
+No other file imports DeepSpeed. Its launcher sets the variables in `LAUNCHED` for each process.
+"""
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+# DeepSpeed reads this at import. Without a GPU it would search for one and report that on stdout.
+os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
+import deepspeed
+import torch.distributed as dist
+from deepspeed.accelerator import get_accelerator
+from transformers.integrations import HfDeepSpeedConfig
+
+from mome.config import Config
+
+LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+# On a CPU, DeepSpeed would compile this operator for inference at start. We do not use it; it needs
+# a compiler and leaves shared memory behind.
+deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+# DeepSpeed calls functions of torch.distributed by their old names.
+warnings.filterwarnings("ignore", "`torch.distributed", FutureWarning)
+deepspeed_log = logging.getLogger("DeepSpeed")  # it does not propagate to the root logger
+for terminal in deepspeed_log.handlers:
+    terminal.setLevel(logging.WARNING)
+
+
+def connect() -> torch.device:
+    """Join the other processes of the run; this one's device. ValueError without a launcher."""
+    if missing := [name for name in LAUNCHED if name not in os.environ]:
+        raise ValueError(
+            f"{', '.join(missing)} not set; start training with the launcher:"
+            " deepspeed --num_gpus 1 --module mome.bin.train ..."
+        )
+    get_accelerator().set_device(int(os.environ["LOCAL_RANK"]))  # before the first use of a device
+    deepspeed.init_distributed()
+    return torch.device(get_accelerator().current_device_name())
+
+
+def log_to_file(path: Path) -> None:
+    """Log to a file too. DeepSpeed's lines below WARNING go only to this file."""
+    handler = logging.FileHandler(path)
+    handler.setFormatter(logging.getLogger().handlers[0].formatter)
+    logging.getLogger().addHandler(handler)
+    deepspeed_log.setLevel(logging.INFO)
+    deepspeed_log.addHandler(handler)
+
+
+@contextlib.contextmanager
+def sharded_loading(engine_settings: dict) -> Iterator[HfDeepSpeedConfig]:
+    """A context in which transformers gives each device its part of a weight, under ZeRO 3."""
+    settings = HfDeepSpeedConfig(engine_settings)  # transformers holds only a weak reference to it
+    yield settings
+
+
+def gathered(parameters: list[torch.nn.Parameter]) -> contextlib.AbstractContextManager:
+    """A context in which this process holds all of the parameters that ZeRO 3 has sharded."""
+    return deepspeed.zero.GatheredParameters([p for p in parameters if hasattr(p, "ds_id")])
+
+
+def start_engine(model: Any, cfg: Config, engine_settings: dict) -> Any:
+    """DeepSpeed's engine around a MoMEModel, with AdamW on the trained weights."""
+    trained = list(model.trained().values())
+    for parameter in trained:  # under ZeRO 3 DeepSpeed would leave them in float32
+        parameter.data = parameter.data.to(getattr(torch, cfg.model.llm_dtype))
+    beta1, beta2 = cfg.train.betas
+    optimizer = torch.optim.AdamW(
+        trained, cfg.train.lr, (beta1, beta2), weight_decay=cfg.train.weight_decay
+    )
+    engine, *_ = deepspeed.initialize(
+        model=model, optimizer=optimizer, model_parameters=trained, config=engine_settings
+    )
+    return engine
+
+
+def total(number: float, device: torch.device) -> float:
+    """The sum of a number over all devices."""
+    value = torch.tensor(float(number), device=device, dtype=torch.float64)
+    dist.all_reduce(value)
+    return value.item()
+
+
+def mean_over_devices(batch_stats: list[tuple[dict[str, float], float]]) -> dict[str, float]:
+    """Weighted means over the batches of all devices; a batch may lack some of the values.
+
+    `batch_stats` holds the values by name and the weight of each batch of this device.
+    """
+    gathered_stats: list = [batch_stats]
+    if dist.get_world_size() > 1:
+        gathered_stats = [None] * dist.get_world_size()
+        dist.all_gather_object(gathered_stats, batch_stats)
+    sums: dict[str, list[float]] = {}
+    for stats, weight in (pair for device_stats in gathered_stats for pair in device_stats):
+        for name, value in stats.items():
+            entry = sums.setdefault(name, [0.0, 0.0])
+            entry[0] += value * weight
+            entry[1] += weight
+    return {name: value / weight for name, (value, weight) in sums.items()}
+
+
+def clock(seconds: float) -> str:
+    """1:02:03 or 2:03."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"

@@ -1,0 +1,128 @@
+"""Mouth crops of clips and data directories. tests/bin/test_crop_mouths.py runs the command."""
+
+import json
+import os
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from mome import files
+from mome.data import datadir, landmarks, mouths
+from mome.synthesis import movie
+
+TIME_NS = 1_700_000_000_123_456_789
+
+
+def write_clip(path: Path, images: np.ndarray) -> Path:
+    movie.write(path, images, 25, np.zeros(16000, np.int16), 16000)
+    return path
+
+
+def test_a_clip_without_a_face_has_no_mouths(tmp_path):
+    path = write_clip(tmp_path / "x.mp4", np.full((3, 96, 96, 3), 128, np.uint8))
+    with pytest.raises(ValueError, match=r"x\.mp4: a face was found in 0 of 3 images"):
+        mouths.mouths_of(path)
+
+
+def test_the_fixed_box_holds_the_mouth_too(talking_faces, tmp_path):
+    path = write_clip(tmp_path / "x.mp4", talking_faces[0])
+    mouth, num_found = mouths.mouths_of(path, "centre")
+    assert mouth.shape == (12, 96, 96) and num_found == 12
+    change = cv2.absdiff(mouth[5], mouth[1]).astype(float) ** 2
+    y, x = np.average(np.mgrid[0:96, 0:96].reshape(2, -1), axis=1, weights=change.ravel())
+    assert abs(x - 48) < 15 and 40 < y < 85
+
+
+@pytest.mark.parametrize("limits", [{}, {"max_skipped": 1.0, "max_skipped_test": 1.0}])
+def test_the_stamp_is_the_marks_and_does_not_change(tmp_path, monkeypatch, limits):
+    """Crops made by earlier versions stay valid only as long as this literal holds."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(mouths, "crop_clip", lambda *job: {"num_frames": 1, "num_found": 1})
+    for name, content in (("a", b"12345"), ("b", b"1234567")):
+        Path(f"{name}.mp4").write_bytes(content)
+        os.utime(f"{name}.mp4", ns=(TIME_NS, TIME_NS))
+    video = {"s0-a": "a.mp4", "s0-b-00": "b.mp4[0:249]"}
+    speakers, seconds = dict.fromkeys(video, "s0"), dict.fromkeys(video, 1.0)
+    datadir.write("data/test", datadir.DataDir(video, video, video, speakers, seconds))
+    mouths.crop_set(Path("data/test"), Path("out"), "centre", **limits)
+    assert json.loads(Path("out", files.STAMP).read_text()) == {
+        "s0-a": f"5 {TIME_NS} centre 3",
+        "s0-b-00": f"7 {TIME_NS} centre 3 0 249",
+    }
+
+
+def steady(num: int) -> np.ndarray:
+    """Landmarks of a face that does not move, (T, 4, 2)."""
+    face = np.array([[80, 90], [140, 92], [110, 130], [111, 160]], np.float32)
+    return np.repeat(face[None], num, axis=0)
+
+
+def test_missing_landmarks_are_interpolated():
+    points = steady(20) + 3 * np.arange(20, dtype=np.float32)[:, None, None]
+    gaps = points.copy()
+    gaps[[5, 6, 12]] = np.nan
+    np.testing.assert_allclose(mouths.fill_in(gaps), mouths.fill_in(points), atol=1e-3)
+    np.testing.assert_allclose(mouths.fill_in(points)[4:-4], points[4:-4], atol=1e-3)
+
+
+def test_the_ends_are_repeated():
+    points = steady(9)
+    points[[0, 1, 8]] = np.nan
+    np.testing.assert_allclose(mouths.fill_in(points), steady(9), atol=1e-3)
+
+
+@pytest.mark.parametrize("num_found, fine", [(5, True), (4, False), (0, False)])
+def test_half_of_the_images_need_a_face(num_found, fine):
+    points = steady(10)
+    points[num_found:] = np.nan
+    if fine:
+        assert not np.isnan(mouths.fill_in(points)).any()
+    else:
+        with pytest.raises(ValueError, match=f"in {num_found} of 10 images"):
+            mouths.fill_in(points)
+
+
+def test_smoothing_makes_jitter_smaller():
+    jitter = np.random.default_rng(0).normal(size=(200, 4, 2)).astype(np.float32)
+    assert np.diff(mouths.fill_in(steady(200) + jitter), axis=0).std() < 0.3
+
+
+@pytest.mark.parametrize("angle, scale", [(0, 1), (20, 0.7), (-35, 1.8), (10, 4.0)])
+def test_a_crop_does_not_depend_on_place_angle_and_size_of_the_face(angle, scale):
+    """An image that is turned, scaled and moved with its landmarks gives the same mouth."""
+    noise = np.random.default_rng(0).uniform(0, 255, (240, 240)).astype(np.float32)
+    image = cv2.normalize(cv2.GaussianBlur(noise, (0, 0), 6), None, 0, 255, cv2.NORM_MINMAX)
+    points = steady(1)
+    size = int(400 * max(scale, 1))
+    move = cv2.getRotationMatrix2D((110, 130), angle, scale) + [[0, 0, size / 2 - 110]] * 2
+    moved = cv2.warpAffine(image, move, (size, size), flags=cv2.INTER_CUBIC)
+    moved_points = (points @ move[:, :2].T + move[:, 2]).astype(np.float32)
+    one = mouths.crop_mouth(image[None].astype(np.uint8), points)[0]
+    two = mouths.crop_mouth(moved[None].clip(0, 255).astype(np.uint8), moved_points)[0]
+    inside = one[8:-8, 8:-8].astype(float)
+    assert np.abs(inside - two[8:-8, 8:-8]).mean() < 3 < inside.std() / 5
+
+
+def test_the_mouth_is_in_the_middle_and_the_eyes_are_those_of_the_mean_face():
+    turn = 1.7 * np.array([[0.8, -0.6], [0.6, 0.8]])
+    face = np.concatenate([mouths.MEAN_FACE, [[0.5, 0.3]]]) @ turn.T + [300, 200]
+    transform = mouths.to_crop(face[None].astype(np.float32))[0]
+    back = face @ transform[:, :2].T + transform[:, 2]
+    assert back[3] == pytest.approx([47.5, 47.5], abs=1e-2)
+    np.testing.assert_allclose(back[:3] - back[3], mouths.MEAN_FACE - [0.5, 0.3], atol=0.02)
+
+
+def test_landmarks_in_one_place_are_no_face():
+    with pytest.raises(ValueError, match="do not form a face"):
+        mouths.crop_mouth(np.zeros((1, 9, 9, 3), np.uint8), np.ones((1, 4, 2), np.float32))
+
+
+def test_what_moves_when_the_mouth_opens_is_inside_the_crop(talking_faces, tmp_path):
+    for clip in talking_faces:
+        mouth = mouths.crop_mouth(clip, mouths.fill_in(landmarks.find(clip)))
+        assert mouth.shape == (12, 96, 96) and mouth.dtype == np.uint8
+        change = cv2.absdiff(mouth[5], mouth[1]).astype(float) ** 2
+        y, x = np.average(np.mgrid[0:96, 0:96].reshape(2, -1), axis=1, weights=change.ravel())
+        assert abs(x - 48) < 6 and abs(y - 52) < 14

@@ -1,0 +1,67 @@
+"""Figures: what is drawn, and files that are whole."""
+
+import numpy as np
+import pytest
+
+from mome.compression import Scale
+from mome.scoring import plots
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """The figures that were saved."""
+    saved = []
+    monkeypatch.setattr(plots, "save", lambda figure, path, dpi: saved.append(figure))
+    return saved
+
+
+def test_there_is_a_box_for_each_token(tmp_path, monkeypatch):
+    drawn = []
+    barh = plots.plt.Axes.broken_barh
+    monkeypatch.setattr(
+        plots.plt.Axes,
+        "broken_barh",
+        lambda self, boxes, *a, **k: drawn.append(boxes) or barh(self, boxes, *a, **k),
+    )
+    images, mouths = np.zeros((26, 8, 8, 3), np.uint8), np.zeros((26, 96, 96), np.uint8)
+    scales = [Scale(audio=4, video=2), Scale(audio=16, video=5)]
+    plots.clip(images, mouths, np.ones(16320), scales, "", tmp_path / "c.png")  # 51 audio frames
+    assert [len(boxes) for boxes in drawn] == [13, 4, 13, 6]
+    assert [sum(w for _, w in boxes) for boxes in drawn] == pytest.approx([1.02, 1.02, 1.04, 1.04])
+
+
+def test_a_set_with_another_video_has_the_colour_of_its_set_and_a_broken_line(figures, tmp_path):
+    names = ["test", "test_other_video", "test_zeroed_video", "test_a_b_-7.5"]
+    names += ["test_a_b_-7.5_zeroed_video", "Odd"]
+    rates = {name: {"a4": 10.0 + k, "a16": 20.0 + k} for k, name in enumerate(names)}
+    plots.error_by_scale(rates, tmp_path / "x.png")
+    lines = figures[0].axes[0].lines
+    assert [line.get_label() for line in lines] == [name.replace("_", " ") for name in names]
+    assert [line.get_linestyle() for line in lines] == ["-", ":", "--", "-", "--", "-"]
+    colours = [plots.COLOURS.index(line.get_color()) for line in lines]
+    assert colours == [0, 0, 0, 1, 1, 2]
+    assert [list(line.get_ydata()) for line in lines[:2]] == [[10, 20], [11, 21]]
+
+
+def test_curves_show_cross_entropy_validation_and_the_floor(figures, tmp_path):
+    metrics = [{"step": k, "loss": 9.0, "cross_entropy": 1.0} for k in range(1, 4)]
+    metrics += [{"step": 3, "valid_loss_a4": 2.0}, {"step": 3, "valid_loss_v2": 3.0}]
+    plots.training_curves(metrics, tmp_path / "x.png", floor=2.5)
+    labels = {line.get_label(): list(line.get_ydata()) for line in figures[0].axes[0].lines}
+    assert labels["training (smoothed)"] == [1.0, 1.0, 1.0]
+    assert labels["validation a4"] == [2.0] and labels["validation v2"] == [3.0]
+    assert labels["text alone"] == [2.5, 2.5]
+
+
+def test_smoothing_keeps_a_constant_and_the_mean_of_a_window():
+    assert plots.smooth((2.0,) * 50) == pytest.approx(np.full(50, 2.0))
+    assert plots.smooth((0.0, 3.0, 6.0)) == pytest.approx([1.5, 3.0, 4.5])
+
+
+@pytest.mark.parametrize(
+    "name, start", [("x.png", b"\x89PNG"), ("x.pdf", b"%PDF"), ("x", b"\x89PNG")]
+)
+def test_the_suffix_is_the_format_of_a_figure(tmp_path, name, start):
+    plots.error_by_scale({"test": {"a4": 1.0}}, tmp_path / name)
+    assert (tmp_path / name).read_bytes().startswith(start)
+    assert [path.name for path in tmp_path.iterdir()] == [name]

@@ -1,0 +1,64 @@
+"""Sums over devices, and where DeepSpeed's lines go."""
+
+import io
+import logging
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from mome.training import distributed
+from mome.training.distributed import clock, mean_over_devices, total
+
+CPU = torch.device("cpu")
+
+
+def test_a_total_is_exact_for_counts_beyond_float32(process_group):
+    assert total(2**24 + 1, CPU) == 2**24 + 1
+    assert total(True, CPU) == 1
+
+
+def test_means_weigh_batches_and_skip_values_that_one_lacks(process_group):
+    stats = [({"loss": 1.0, "loss_a4": 5.0}, 30.0), ({"loss": 2.0}, 10.0)]
+    assert mean_over_devices(stats) == {"loss": pytest.approx(1.25), "loss_a4": 5.0}
+    assert mean_over_devices([]) == {}
+
+
+def test_means_cover_the_batches_of_all_devices(process_group, monkeypatch):
+    def gather(everyone: list, own: list) -> None:
+        everyone[:] = [own, [({"loss": 4.0}, 3.0)]]
+
+    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
+    monkeypatch.setattr(dist, "all_gather_object", gather)
+    assert mean_over_devices([({"loss": 0.0}, 1.0)]) == {"loss": 3.0}
+
+
+def test_without_a_launcher_it_says_how_to_start(monkeypatch):
+    for name in distributed.LAUNCHED:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("RANK", "0")
+    with pytest.raises(ValueError, match=r"^LOCAL_RANK, .* deepspeed --num_gpus 1 --module"):
+        distributed.connect()
+
+
+def test_lines_of_deepspeed_go_to_the_log_file_and_its_warnings_to_the_terminal_too(
+    tmp_path, monkeypatch
+):
+    root, log = logging.getLogger(), logging.getLogger("DeepSpeed")
+    handler = next(h for h in log.handlers if type(h) is logging.StreamHandler)  # not pytest's
+    terminal = io.StringIO()
+    monkeypatch.setattr(handler, "stream", terminal)
+    monkeypatch.setattr(log, "handlers", [handler])
+    monkeypatch.setattr(log, "level", log.level)
+    monkeypatch.setattr(root, "handlers", root.handlers[:])
+    distributed.log_to_file(tmp_path / "train.log")
+    log.info("a bucket")
+    log.warning("no compiler")
+    logging.getLogger("mome").warning("ours")
+    for line in ("a bucket", "no compiler", "ours"):
+        assert (tmp_path / "train.log").read_text().count(line) == 1
+    assert "no compiler" in terminal.getvalue() and "a bucket" not in terminal.getvalue()
+
+
+def test_a_clock_shows_hours_only_where_there_are_any():
+    assert [clock(s) for s in (0, 59.6, 3599, 3661)] == ["0:00", "1:00", "59:59", "1:01:01"]

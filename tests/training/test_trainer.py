@@ -1,0 +1,196 @@
+"""Bookkeeping of a run, with a real model and a stand-in for DeepSpeed's engine."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import baby_model, metrics
+
+from mome import checkpoint
+from mome.bin.train import STOPPED, train
+from mome.config import Config, TrainConfig
+from mome.data.dataset import Sampler
+from mome.training.trainer import Trainer, learning_rate, num_targets
+
+CFG = TrainConfig(
+    num_steps=5,
+    lr=1e-2,
+    lr_warmup_steps=2,
+    max_frames=120,
+    accumulation=2,
+    valid_every=2,
+    save_every=2,
+    keep_checkpoints=2,
+)
+
+
+class Engine(torch.nn.Module):
+    """What the trainer and the loop use of a DeepSpeed engine, on one device without ZeRO."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, model: torch.nn.Module, accumulation: int = CFG.accumulation):
+        super().__init__()
+        self.module, self.accumulation, self.num_batches = model, accumulation, 0
+        self.optimizer = torch.optim.AdamW(model.trained().values(), lr=0.0)
+
+    def forward(self, **batch):
+        return self.module(**batch)
+
+    def backward(self, loss: torch.Tensor) -> None:
+        (loss / self.accumulation).backward()
+
+    def step(self) -> None:
+        self.num_batches += 1
+        if self.num_batches % self.accumulation == 0:
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+
+    def zero_optimization_stage(self) -> int:
+        return 0
+
+    def get_global_grad_norm(self) -> None:
+        return None
+
+    def save_checkpoint(self, folder, tag, client_state, exclude_frozen_parameters) -> None:
+        state = {"optimizer": self.optimizer.state_dict(), "client": client_state}
+        torch.save(state, Path(folder, tag, "state.pt"))
+        Path(folder, "latest").write_text(tag)
+
+    def load_checkpoint(self, folder, load_module_strict):
+        if not Path(folder, "latest").exists():
+            return None, {}
+        path = Path(folder, Path(folder, "latest").read_text())
+        state = torch.load(path / "state.pt")
+        self.optimizer.load_state_dict(state["optimizer"])
+        checkpoint.copy_parts(self.module, path, [""])
+        return path, state["client"]
+
+
+@pytest.fixture(autouse=True)
+def _group(process_group):
+    handler = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, handler)
+
+
+def trainer_in(exp_dir, features, **changes) -> Trainer:
+    exp_dir.mkdir(exist_ok=True)
+    model = baby_model(frame_dims={"audio": 6, "video": 5})
+    cfg = Config(train=TrainConfig(**{**vars(CFG), **changes}))
+    return Trainer(Engine(model), cfg, exp_dir, features["valid"], base={}, floor=2.0)
+
+
+def run(trainer: Trainer, features) -> None:
+    data, model = features["train"], trainer.engine.train().module
+    sampler = Sampler(
+        lengths=[data.length(i) for i in range(len(data))],
+        max_frames=CFG.max_frames,
+        seed=0,
+        accumulation=CFG.accumulation,
+        scales=tuple(map(str, model.scales)),
+        scales_per_step=1,
+    )
+    train(trainer.engine, data, sampler, trainer.cfg.train, trainer)
+
+
+def steps_of(exp_dir) -> list[int]:
+    return [line["step"] for line in metrics(exp_dir) if "loss" in line]
+
+
+def validated(exp_dir) -> list[int]:
+    return [line["step"] for line in metrics(exp_dir) if "valid_loss" in line]
+
+
+def test_the_loop_validates_and_saves_on_the_way_and_at_the_end(tmp_path, features):
+    run(trainer_in(tmp_path, features), features)
+    assert steps_of(tmp_path) == [1, 2, 3, 4, 5]
+    assert validated(tmp_path) == [2, 4, 5]
+    assert [p.name for p in checkpoint.steps(tmp_path)] == ["step_4", "step_5"]  # older: deleted
+    assert [line["lr"] for line in metrics(tmp_path) if "lr" in line] == [
+        learning_rate(step, CFG) for step in range(5)
+    ]
+
+
+def test_a_resumed_run_gives_the_losses_of_one_that_was_not_stopped(tmp_path, features):
+    run(trainer_in(tmp_path / "whole", features), features)
+    stopped = trainer_in(tmp_path / "stopped", features)
+    end_step = stopped.end_step
+
+    def end_step_and_stop(*args) -> None:
+        end_step(*args)
+        if stopped.step == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    stopped.end_step = end_step_and_stop
+    with pytest.raises(SystemExit) as exit:
+        run(stopped, features)
+    assert exit.value.code == STOPPED == 143
+    assert checkpoint.steps(tmp_path / "stopped")[-1].name == "step_3"
+
+    with (tmp_path / "stopped/metrics.jsonl").open("a") as file:  # lines of a step that was lost
+        file.write('{"step": 4, "loss": 99}\n')
+    resumed = trainer_in(tmp_path / "stopped", features)
+    resumed.resume()
+    assert resumed.step == 3
+    run(resumed, features)
+    assert metrics(tmp_path / "stopped") == metrics(tmp_path / "whole")
+    weights = [checkpoint.read(tmp_path / exp / "best") for exp in ("whole", "stopped")]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_without_a_checkpoint_there_is_nothing_to_resume(tmp_path, features):
+    with pytest.raises(ValueError, match="checkpoints holds no readable checkpoint"):
+        trainer_in(tmp_path, features).resume()
+
+
+def test_the_validation_loss_is_a_mean_over_tokens_whatever_the_batches(tmp_path, features):
+    for name, max_frames in (("one", 1000), ("many", 40)):
+        trainer_in(tmp_path / name, features, max_frames=max_frames).validate()
+    one, many = (metrics(tmp_path / name)[0] for name in ("one", "many"))
+    assert one == {key: pytest.approx(value, rel=1e-5) for key, value in many.items()}
+    data = features["valid"]
+    engine = trainer_in(tmp_path / "alone", features).engine.eval()
+    alone = [engine(**data.collate([i])) for i in range(len(data))]
+    total = sum(loss.item() * weight.item() for loss, _, weight in alone)
+    assert one["valid_loss"] == pytest.approx(total / sum(w.item() for *_, w in alone), rel=1e-5)
+
+
+def test_best_holds_the_weights_of_the_lowest_validation_loss(tmp_path, features):
+    trainer = trainer_in(tmp_path, features)
+    trainer.validate()
+    best = checkpoint.read(tmp_path / "best")
+    model = trainer.engine.module
+    with torch.no_grad():
+        model.llm.lm_head.weight *= 50  # a random LLM that is very sure of its guesses
+        for parameter in model.trained().values():
+            parameter.add_(1.0)
+    trainer.validate()
+    assert metrics(tmp_path)[1]["valid_loss"] > metrics(tmp_path)[0]["valid_loss"]
+    again = checkpoint.read(tmp_path / "best")
+    assert all(torch.equal(best[name], again[name]) for name in best)
+
+
+def test_a_line_of_metrics_weighs_batches_by_their_tokens(tmp_path, features):
+    trainer = trainer_in(tmp_path, features)
+    for loss, weight in ((1.0, 30), (2.0, 10)):
+        stats = {"loss": torch.tensor(loss), "llm_tokens": torch.tensor(7)}
+        trainer.add(stats, torch.tensor(weight))
+    trainer.end_step(lr=0.5, num_tokens=40)
+    assert metrics(tmp_path) == [
+        {"step": 1, "text_tokens": 40, "llm_tokens": 14, "loss": 1.25, "lr": 0.5}
+    ]
+
+
+def test_the_learning_rate_rises_in_a_line_and_falls_along_a_cosine():
+    cfg = TrainConfig(num_steps=12, lr=1.0, lr_warmup_steps=4)
+    rates = [learning_rate(step, cfg) for step in range(13)]
+    assert rates[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert rates[8] == pytest.approx(0.5) and rates[12] == pytest.approx(0)
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+
+
+def test_targets_are_text_and_an_eos_for_each_utterance():
+    assert num_targets({"text_lengths": torch.tensor([3, 5])}) == 10

@@ -1,0 +1,53 @@
+"""Parts of the pretraining of a video encoder: labels of frames, batches, the learning rate."""
+
+import numpy as np
+import pytest
+
+from mome.training.video_encoder import (
+    Clip,
+    batches,
+    collate,
+    frame_phones,
+    one_cycle,
+    phone_classes,
+)
+
+
+def test_a_stop_begins_before_its_burst(tmp_path):
+    path = tmp_path / "x.phones"
+    path.write_text("A: 0.0 0.2\np 0.2 0.3\n_: 0.3 0.4\n")
+    names = [phone_classes()[i] for i in frame_phones(path, 10)]
+    assert names[:3] == ["A", "A", "A"] and names[4] == "p" and names[8:] == ["_", "_"]
+    path.write_text("A: 0.0\n")
+    with pytest.raises(ValueError, match="phone start end"):
+        frame_phones(path, 10)
+
+
+def clips_of(lengths: list[int]) -> list[Clip]:
+    images = [np.full((n, 96, 96), k, np.uint8) for k, n in enumerate(lengths)]
+    return [Clip(x, np.full(len(x), k)) for k, x in enumerate(images)]
+
+
+def test_an_epoch_has_each_clip_once_in_batches_within_the_budget():
+    clips = clips_of([10, 11, 12, 20, 21, 40])
+    endless = batches(clips, 40, np.random.default_rng(0))
+    seen = []
+    while len(seen) < len(clips):
+        batch = next(endless)
+        assert len(batch) * max(len(clip.phones) for clip in batch) <= 40 + 4  # jitter of lengths
+        seen += [int(clip.phones[0]) for clip in batch]
+    assert sorted(seen) == list(range(len(clips)))
+
+
+@pytest.mark.parametrize("rng", [None, np.random.default_rng(0)])
+def test_padding_has_no_label_and_no_image(rng):
+    video_B1THW, lengths, phones_BT = collate(clips_of([2, 4]), rng)
+    assert video_B1THW.shape == (2, 1, 4, 88, 88) and lengths == [2, 4]
+    assert phones_BT.tolist() == [[0, 0, -1, -1], [1, 1, 1, 1]]
+    assert not video_B1THW[0, 0, 2:].any() and video_B1THW[0, 0, :2].all()
+
+
+def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing():
+    rates = [one_cycle(step / 100) for step in range(100)]
+    assert np.argmax(rates) in (14, 15) and max(rates) == pytest.approx(1, abs=0.02)
+    assert rates[0] < 0.02 and rates[-1] < 0.01
