@@ -80,7 +80,9 @@ class ModelConfig:
     """The network that mome.model builds."""
 
     llm: str = "meta-llama/Llama-3.2-1B"  # Hugging Face id or folder
-    llm_dtype: str = "bfloat16"
+    llm_dtype: str = (
+        "auto"  # bfloat16 or float32, whichever is faster on the machine; or one of them
+    )
     quantise: str = "none"  # or "8bit", "4bit": the frozen LLM by bitsandbytes (extra "quantise")
     attention: str = "sdpa"  # of the LLM, as transformers calls it; "eager" is faster on a CPU
     task: str = "avsr"  # asr, vsr, avsr, or all: one model for the three
@@ -124,7 +126,7 @@ class ModelConfig:
         _one_of("model.projector", self.projector, ("per_stream", "per_rate"))
         _one_of("model.quantise", self.quantise, ("none", "8bit", "4bit"))
         _one_of("model.compression", self.compression, ("average", "stack"))
-        _one_of("model.llm_dtype", self.llm_dtype, ("bfloat16", "float32"))
+        _one_of("model.llm_dtype", self.llm_dtype, ("auto", "bfloat16", "float32"))
         if not 0 < self.num_active <= self.num_routed:
             raise ValueError(
                 f"model.num_active must be in 1..{self.num_routed} (num_routed), got"
@@ -258,9 +260,10 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Config:
         raise ValueError(f"{path}: {error.full_key}: {str(error).splitlines()[0]}") from error
 
 
-def save(config: Any, path: str | Path) -> None:
+def save(config: Any, path: str | Path, comment: str = "") -> None:
     """Write every field, defaults included, as YAML; `load` reads it back to an equal object."""
-    files.write_text(path, OmegaConf.to_yaml(OmegaConf.structured(config)))
+    head = f"# {comment}\n" if comment else ""
+    files.write_text(path, head + OmegaConf.to_yaml(OmegaConf.structured(config)))
 
 
 def as_dict(config: Any) -> dict:

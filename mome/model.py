@@ -29,6 +29,7 @@ from mome.adapters import attach_adapters, has_parts_per_scale
 from mome.alignment import Alignment
 from mome.compression import Projector, Scale, compress, num_tokens, scales_of
 from mome.config import ModelConfig
+from mome.encoders import choose_dtype
 from mome.experts import balance_loss
 from mome.inject import adapters, at_scale, decoder_layers, set_scale
 from mome.prompt import Prompt, instruction_ids, pad_right
@@ -316,11 +317,23 @@ class MoMEModel(AbsESPnetModel):
         }
 
 
-def load_llm(config: ModelConfig, device: str | torch.device = "cpu") -> tuple[Any, Any]:
-    """The frozen LLM of a configuration and its tokenizer, from a hub id or a folder."""
+def llm_dtype(config: ModelConfig, device: str | torch.device) -> tuple[torch.dtype, str]:
+    """The precision that the LLM gets on a device, and the reason in words."""
+    if config.llm_dtype != "auto":
+        return getattr(torch, config.llm_dtype), "as set"
+    return choose_dtype(torch.device(device).type)
+
+
+def load_llm(
+    config: ModelConfig, device: str | torch.device = "cpu", dtype: torch.dtype | None = None
+) -> tuple[Any, Any]:
+    """The frozen LLM of a configuration and its tokenizer, from a hub id or a folder.
+
+    `dtype` is the precision that all processes of a run agreed on; by default it is chosen here.
+    """
     tokenizer = AutoTokenizer.from_pretrained(config.llm)
     options: dict[str, Any] = {
-        "dtype": getattr(torch, config.llm_dtype),
+        "dtype": dtype or llm_dtype(config, device)[0],
         "attn_implementation": config.attention,
     }
     if config.quantise == "none":

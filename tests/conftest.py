@@ -58,7 +58,8 @@ def baby_model(wake: bool = True, frame_dims: dict | None = None, **config) -> M
     if wake:
         for adapter in adapters(model.llm):
             for weight in last_weights(adapter):
-                torch.nn.init.normal_(weight, std=0.3)
+                with torch.no_grad():  # drawn row by row, however the weight lies in memory
+                    weight.copy_(torch.empty(weight.shape).normal_(std=0.3))
     return model.eval()
 
 
@@ -108,8 +109,8 @@ def talking_faces() -> list[np.ndarray]:
 WORDS = """the boat found my river and we liked his old market today before""".split()  # noqa: SIM905
 
 CONFIG = """
-model: {llm: baby/baby-llm, attention: eager, projector_dim: 8, projector_norm: true,
-        num_routed: 5, num_active: 2, expert_dim: 3}
+model: {llm: baby/baby-llm, llm_dtype: bfloat16, attention: eager,
+        projector_dim: 8, projector_norm: true, num_routed: 5, num_active: 2, expert_dim: 3}
 train: {num_steps: 12, lr: 1e-2, lr_warmup_steps: 2, max_frames: 120, accumulation: 2,
         scales_per_step: 1, audio_dropout: 0.3, valid_every: 4, save_every: 4,
         keep_checkpoints: 2, deepspeed: zero0.json,

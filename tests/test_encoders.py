@@ -1,10 +1,15 @@
 """The frozen encoders: lengths, independence of neighbours, agreement with transformers' call."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperForConditionalGeneration
 
+from mome import encoders
 from mome.avhubert import AVHuBERT, AVHuBERTConfig
 from mome.encoders import load_audio_encoder, load_video_encoder
 
@@ -133,3 +138,31 @@ def test_a_missing_encoder_says_what_to_do(tmp_path):
         load_audio_encoder(tmp_path / "nothing")
     with pytest.raises(FileNotFoundError, match="pretrain_video"):
         load_video_encoder(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize(
+    "slower, chosen", [(torch.bfloat16, "float32"), (torch.float32, "bfloat16")]
+)
+def test_the_faster_precision_of_the_cpu_is_chosen(monkeypatch, slower, chosen):
+    times = {torch.float32: 0.01, torch.bfloat16: 0.01, slower: 0.02}
+    monkeypatch.setattr(encoders, "layer_seconds", lambda dtypes: {d: times[d] for d in dtypes})
+    dtype, reason = encoders.choose_dtype.__wrapped__("cpu")
+    assert str(dtype) == f"torch.{chosen}" and f"20.0 ms in {str(slower)[6:]}" in reason
+
+
+def test_a_layer_is_timed_anywhere_and_leaves_threads_and_chance_alone():
+    state, threads = torch.get_rng_state(), torch.get_num_threads()
+    with torch.inference_mode():
+        seconds = encoders.layer_seconds([torch.float32, torch.bfloat16])
+    assert all(0 < s < 60 for s in seconds.values())
+    assert torch.equal(torch.get_rng_state(), state) and torch.get_num_threads() == threads
+
+
+def test_a_cpu_without_bfloat16_gets_float32():
+    """Such a CPU is shown by restricting PyTorch and oneDNN to AVX2 on any machine."""
+    code = "from mome.encoders import choose_dtype; print(*choose_dtype('cpu'))"
+    restricted = {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | restricted, capture_output=True, text=True
+    )
+    assert done.stdout.startswith("torch.float32 a layer takes"), done.stderr

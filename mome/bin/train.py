@@ -25,7 +25,7 @@ from mome.bin import Parser, run
 from mome.config import Config, TrainConfig
 from mome.data.dataset import FeatureDataset, Sampler, to_device
 from mome.data.features import open_source
-from mome.model import STREAMS, load_llm
+from mome.model import STREAMS, llm_dtype, load_llm
 from mome.training import distributed, experiment
 from mome.training.distributed import total
 from mome.training.trainer import Trainer, learning_rate, num_targets
@@ -71,15 +71,17 @@ def train(
             sys.exit(STOPPED)
 
 
-def run_training(cfg: Config, args: argparse.Namespace, device: Any, resuming: bool) -> None:
+def run_training(
+    cfg: Config, args: argparse.Namespace, device: Any, dtype: torch.dtype, resuming: bool
+) -> None:
     """Open the data, build the model, warm it up, start the engine and the sampler, then train."""
     torch.manual_seed(cfg.train.seed)
-    engine_settings = experiment.engine_config(cfg)
+    engine_settings = experiment.engine_config(cfg, dtype)
     encoding = (STREAMS[cfg.model.task], cfg.encoders, device)
     source = open_source(args.train_set, args.train_mouths, *encoding, augmented=True)
     valid_source = open_source(args.valid_set, args.valid_mouths, *encoding, ready=source.encoders)
     with distributed.sharded_loading(engine_settings):
-        llm, tokenizer = load_llm(cfg.model, device)
+        llm, tokenizer = load_llm(cfg.model, device, dtype)
     log.info(experiment.parameter_summary(llm))
     data, valid = experiment.build_datasets(source, valid_source, tokenizer, cfg, args.exp_dir)
     model, base = experiment.build_model(cfg, llm, tokenizer, data, device)
@@ -123,14 +125,16 @@ def main(argv: list[str] | None = None) -> None:
     with experiment.exclusive_lock(args.exp_dir) if rank == 0 else contextlib.nullcontext():
         begin = rank == 0 and experiment.open_experiment(args.exp_dir, inputs, args.resume)
         resuming = args.resume and (args.exp_dir / "checkpoints" / "latest").exists()
-        decided = [begin, resuming]
-        dist.broadcast_object_list(decided)  # another machine may still see the folder as it was
-        begin, resuming = decided
+        dtype, reason = llm_dtype(cfg.model, device)
+        # Another machine may still see the folder as it was, or measure other times.
+        begin, resuming, dtype = distributed.agreed((begin, resuming, dtype))
         if begin and rank == 0:
             distributed.log_to_file(args.exp_dir / "train.log")
-            config.save(cfg, args.exp_dir / "config.yaml")
+            comment = f"model.llm_dtype {cfg.model.llm_dtype}: {dtype} ({reason})"
+            log.info(comment)
+            config.save(cfg, args.exp_dir / "config.yaml", comment)
         if begin:
-            run_training(cfg, args, device, resuming)
+            run_training(cfg, args, device, dtype, resuming)
         if begin and rank == 0:
             files.write_stamp(args.exp_dir, inputs)
         dist.barrier()

@@ -71,7 +71,7 @@ def start_engine(model: Any, cfg: Config, engine_settings: dict) -> Any:
     """DeepSpeed's engine around a MoMEModel, with AdamW on the trained weights."""
     trained = list(model.trained().values())
     for parameter in trained:  # under ZeRO 3 DeepSpeed would leave them in float32
-        parameter.data = parameter.data.to(getattr(torch, cfg.model.llm_dtype))
+        parameter.data = parameter.data.to(model.llm.dtype)
     beta1, beta2 = cfg.train.betas
     optimizer = torch.optim.AdamW(
         trained, cfg.train.lr, (beta1, beta2), weight_decay=cfg.train.weight_decay
@@ -80,6 +80,13 @@ def start_engine(model: Any, cfg: Config, engine_settings: dict) -> Any:
         model=model, optimizer=optimizer, model_parameters=trained, config=engine_settings
     )
     return engine
+
+
+def agreed(value: Any) -> Any:
+    """The first process's value, on all processes."""
+    values = [value]
+    dist.broadcast_object_list(values)
+    return values[0]
 
 
 def total(number: float, device: torch.device) -> float:

@@ -136,7 +136,9 @@ def provenance(cfg: Config, **dirs: Path) -> dict:
     for name, path in dirs.items():
         table = "feats.json" if (path / "feats.json").exists() else "wav.scp"
         digests[f"{name}_set"] = files.digest(path / table) + files.digest(path / "text")
-    return flatten(json.loads(json.dumps(as_dict(cfg)))) | digests
+    settings = flatten(json.loads(json.dumps(as_dict(cfg))))
+    del settings["model.llm_dtype"]  # another machine may continue the run in another precision
+    return settings | digests
 
 
 def flatten(values: dict, prefix: str = "") -> dict:
@@ -252,7 +254,7 @@ def describe(
     return floor
 
 
-def engine_config(cfg: Config) -> dict:
+def engine_config(cfg: Config, dtype: torch.dtype) -> dict:
     """DeepSpeed's configuration: ZeRO and communication from its JSON file, the rest from ours.
 
     Raises FileNotFoundError, or ValueError when the file does not go with our settings.
@@ -277,7 +279,7 @@ def engine_config(cfg: Config) -> dict:
         "train_micro_batch_size_per_gpu": 1,  # nominal: a batch is limited by its frames
         "gradient_accumulation_steps": cfg.train.accumulation,
         "gradient_clipping": cfg.train.max_grad_norm,
-        "bf16": {"enabled": cfg.model.llm_dtype == "bfloat16"},
+        "bf16": {"enabled": dtype == torch.bfloat16},
         "steps_per_print": 10**9,
         "zero_allow_untested_optimizer": True,
     }

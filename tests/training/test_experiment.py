@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 from mome import files
 from mome.config import Config, EncodersConfig, ModelConfig, TrainConfig
@@ -159,14 +160,14 @@ def test_deepspeed_gets_our_settings_and_its_file_may_not_set_them(tmp_path):
     path = tmp_path / "zero.json"
     cfg = Config(train=TrainConfig(deepspeed=str(path), accumulation=3, max_grad_norm=7.0))
     with pytest.raises(FileNotFoundError, match=r"zero\.json is missing: train\.deepspeed names"):
-        engine_config(cfg)
+        engine_config(cfg, torch.bfloat16)
     path.write_text(json.dumps({"zero_optimization": {"stage": 2}}))
-    found = engine_config(cfg)
+    found = engine_config(cfg, torch.bfloat16)
     assert found["zero_optimization"] == {"stage": 2} and found["bf16"] == {"enabled": True}
     assert (found["gradient_accumulation_steps"], found["gradient_clipping"]) == (3, 7.0)
     path.write_text(json.dumps({"optimizer": {}, "gradient_clipping": 1.0}))
     with pytest.raises(ValueError, match="sets gradient_clipping, optimizer, which the train"):
-        engine_config(cfg)
+        engine_config(cfg, torch.bfloat16)
 
 
 @pytest.mark.parametrize(
@@ -182,7 +183,7 @@ def test_what_zero_3_cannot_shard_is_refused(tmp_path, model, encoders, message)
     train = TrainConfig(deepspeed=str(path))
     cfg = Config(EncodersConfig(**encoders), ModelConfig(**model), train)
     with pytest.raises(ValueError, match=f"ZeRO 3 {message}"):
-        engine_config(cfg)
+        engine_config(cfg, torch.bfloat16)
 
 
 def test_unusable_utterances_are_listed_and_too_many_are_an_error(
