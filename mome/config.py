@@ -24,6 +24,7 @@ ADAPTERS = ("mome", "lora", "plain")
 POSITIONS = ("mhsa", "ffn", "layer")
 ROUTERS = ("shared", "per_scale", "static")
 LORA_FORMS = ("ms", "ss", "mss")
+NOISES = ("babble", "speech_shaped", "pink", "white")  # kinds that mome.data.noise makes
 RENAMED = {  # settings by their old names, which are still read
     "train.clip": "train.max_grad_norm",
     "train.warmup": "train.ctc_warmup",
@@ -62,6 +63,7 @@ class EncodersConfig:
 
     def __post_init__(self):
         _one_of("encoders.features", self.features, ("offline", "online"))
+        _one_of("encoders.noise", self.noise, NOISES)
         if self.store_rate < 1 or self.num_noisy_copies < 0 or self.mask_s < 0:
             raise ValueError(
                 "encoders.store_rate must be 1 or more, num_noisy_copies and mask_s 0 or more"

@@ -274,3 +274,22 @@ def performance():
     from mome.synthesis.actor import Actor
 
     return Actor([1, 0, 0], "train", 0).perform(SENTENCE, [1, 0, 0, 0])
+
+
+@pytest.fixture
+def kaldi_tables(tmp_path) -> datadir.DataDir:
+    """Two speakers, three utterances, in no order; paths with spaces."""
+    keys = ["s2-00001", "s1-00002", "s1-00001"]
+    media = {}
+    for kind in ("wav", "mp4"):
+        for key in keys:
+            media[kind, key] = tmp_path / "my media" / f"{key}.{kind}"
+            media[kind, key].parent.mkdir(exist_ok=True)
+            media[kind, key].touch()
+    return datadir.DataDir(
+        wav={k: str(media["wav", k]) for k in keys},
+        video={k: str(media["mp4", k]) for k in keys},
+        text=dict(zip(keys, ["a b", "it's", "c"], strict=True)),
+        utt2spk={k: k[:2] for k in keys},
+        utt2dur={k: 1.25 for k in keys},
+    )

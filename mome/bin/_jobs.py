@@ -8,7 +8,7 @@ from mome.bin import Parser
 
 
 def add_skip_options(parser: Parser, max_skipped: float) -> None:
-    """Add --max_skipped, with this default, and --max_skipped_test (see datadir.check_skipped)."""
+    """Add --max_skipped, with this default, and --max_skipped_test."""
     parser.add_argument(
         "--max_skipped",
         type=share_of,

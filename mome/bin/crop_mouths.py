@@ -16,7 +16,7 @@ from mome.bin._jobs import add_skip_options, job_of
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the options and crop the mouths."""
-    from mome.data import datadir, mouths
+    from mome.data import landmarks, mouths, validation
 
     parser = Parser(__doc__)
     add = parser.add_argument
@@ -24,13 +24,13 @@ def main(argv: list[str] | None = None) -> None:
     add("out_dir", type=Path, help="such as dump/mouths/train")
     add(
         "--landmarks",
-        choices=mouths.METHODS,
+        choices=landmarks.METHODS,
         default="mediapipe",
         help="how to find the mouth; centre cuts a fixed box, for clips that are face tracks",
     )
     add("--num_jobs", type=int, default=2, help="processes")
     add("--job", type=job_of, help="crop only this part of the set, as i/n")
-    add_skip_options(parser, datadir.MAX_SKIPPED)
+    add_skip_options(parser, validation.MAX_SKIPPED)
     args = parser.parse_args(argv)
     mouths.crop_set(
         args.data_dir,

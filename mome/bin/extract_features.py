@@ -19,7 +19,7 @@ from pathlib import Path
 
 from mome.bin import Parser, run
 from mome.bin._jobs import add_skip_options, device_of, job_of, start_jobs
-from mome.data import datadir, extraction, noise
+from mome.data import extraction, noise, validation
 from mome.data.extraction import Options
 
 log = logging.getLogger(__name__)
@@ -88,7 +88,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--num_jobs", type=int, default=1, help="processes")
     add("--job", type=job_of, help="only this one, as i/n; writes FEATS_DIR/jobs/<i>of<n>")
     add("--merge", action="store_true", help="only join what --num_jobs jobs have written")
-    add_skip_options(parser, datadir.MAX_SKIPPED)
+    add_skip_options(parser, validation.MAX_SKIPPED)
     args = parser.parse_args(argv)
     if bool(args.mouths_dir) != bool(args.video_encoder):
         parser.error("MOUTHS_DIR and --video_encoder must both be given, or both be none")

@@ -14,7 +14,7 @@ from mome.bin._jobs import add_skip_options
 
 def main(argv: list[str] | None = None) -> None:
     """Parse the options and write the data directories."""
-    from mome.data import datadir, preparation
+    from mome.data import preparation, validation
 
     parser = Parser(__doc__)
     add = parser.add_argument
@@ -31,7 +31,7 @@ def main(argv: list[str] | None = None) -> None:
     add("--hours", type=int, help=f"hours of training data: {hours_to_choose()}")
     add("--allow_missing", action="store_true", help="accept splits that lack clips")
     add("--num_jobs", type=int, default=2, help="processes")
-    add_skip_options(parser, datadir.MAX_SKIPPED)
+    add_skip_options(parser, validation.MAX_SKIPPED)
     args = parser.parse_args(argv)
     options = preparation.Options(
         audio_dir=args.audio_dir,

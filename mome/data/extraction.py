@@ -24,7 +24,7 @@ import soundfile
 from tqdm import tqdm
 
 from mome import files
-from mome.data import AUDIO_FPS, SAMPLE_RATE, VIDEO_FPS, ark, crops, datadir, noise
+from mome.data import AUDIO_FPS, SAMPLE_RATE, VIDEO_FPS, ark, crops, datadir, noise, validation
 from mome.data.set_name import SetName
 
 FORMAT = 1  # of the files; a new number makes all features again
@@ -296,13 +296,14 @@ def averaged(frames: Clips, rate: int, counts: dict[str, int]) -> Clips:
 def merge(
     options: Options,
     num_jobs: int,
-    max_skipped: float = datadir.MAX_SKIPPED,
+    max_skipped: float = validation.MAX_SKIPPED,
     max_skipped_test: float = 0.0,
 ) -> float:
     """Join what the jobs have written, in FEATS_DIR; returns the seconds of media in it.
 
-    `max_skipped` and `max_skipped_test` are those of `datadir.check_skipped`. Raises ValueError for
-    a job that is missing or was run with other options, and when too many utterances were left out.
+    `max_skipped` and `max_skipped_test` are those of `validation.check_skipped`. Raises ValueError
+    for a job that is missing or was run with other options, and when too many utterances were left
+    out.
     """
     inputs, feats_dir = describe(options), options.feats_dir
     files.clear_stamp(feats_dir)
@@ -315,7 +316,7 @@ def merge(
         log.info("%d of %d left out: %s", len(skipped), num_clips, list_path)
     is_test = SetName.parse(feats_dir).is_test
     limits = max_skipped, max_skipped_test
-    datadir.check_skipped(skipped, num_clips, is_test, list_path, *limits)
+    validation.check_skipped(skipped, num_clips, is_test, list_path, *limits)
 
     merge_indices(folders, feats_dir)
     data = datadir.read(options.data_dir)

@@ -17,7 +17,6 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
 
-import cv2
 import numpy as np
 
 if TYPE_CHECKING:
@@ -184,6 +183,7 @@ def suppress_overlaps(
 
     Does what `torchvision.ops.batched_nms` does. `images` (N,) says to which image a box belongs.
     """
+    import cv2
     import torch
 
     rectangles = torch.cat([boxes[:, :2], boxes[:, 2:] - boxes[:, :2]], dim=1)
@@ -218,3 +218,4 @@ BACKENDS = {
         "pip install requests pillow && pip install --no-deps facenet-pytorch==2.6.0",
     ),
 }
+METHODS = (*BACKENDS, "centre")  # of cropping: by landmarks, or a fixed box in the middle

@@ -19,11 +19,10 @@ import cv2
 import numpy as np
 
 from mome import files
-from mome.data import ark, clip_jobs, crops, datadir, landmarks, video
+from mome.data import ark, clip_jobs, crops, datadir, landmarks, validation, video
 from mome.data.set_name import SetName
 
 VERSION = 3  # of the crops: raise it when the same media would give others
-METHODS = (*landmarks.BACKENDS, "centre")  # by landmarks, or a fixed box in the middle
 SMOOTHING = 7  # images, of the moving average over landmarks
 MIN_FOUND = 0.5  # share of the images in which a face must be found
 # Left eye, right eye and base of the nose in a crop, in pixels from the middle of the mouth.
@@ -41,7 +40,7 @@ def crop_set(
     method: str = "mediapipe",
     num_jobs: int = 1,
     job: tuple[int, int] | None = None,
-    max_skipped: float = datadir.MAX_SKIPPED,
+    max_skipped: float = validation.MAX_SKIPPED,
     max_skipped_test: float = 0.0,
     start: Callable[[], None] | None = None,
 ) -> None:
@@ -50,11 +49,11 @@ def crop_set(
     Clips that are cropped already, from the same media by the same method, are not cropped again.
 
     Args:
-        method: one of METHODS.
+        method: one of `landmarks.METHODS`.
         num_jobs: processes.
         job: (i, n) crops each n-th clip only, from number i on, and leaves joining to a call
             without `job`.
-        max_skipped, max_skipped_test: see `datadir.check_skipped`.
+        max_skipped, max_skipped_test: see `validation.check_skipped`.
         start: called once in each process other than this one.
 
     Raises ValueError when a package is missing or too many clips have no face.
@@ -114,7 +113,7 @@ def write_index(
     """Write skipped.txt and mouths.scp. Raises ValueError when too many clips were left out."""
     skipped_path = datadir.write_skipped(out_dir, skipped)
     limits = max_skipped, max_skipped_test
-    datadir.check_skipped(skipped, len(paths), is_test, skipped_path, *limits)
+    validation.check_skipped(skipped, len(paths), is_test, skipped_path, *limits)
     ark.write_scp(out_dir / "mouths.scp", {u: str(p) for u, p in paths.items() if u not in skipped})
 
 

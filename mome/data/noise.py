@@ -13,12 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from mome.config import NOISES
 from mome.data import SAMPLE_RATE, audio, datadir
 
 Decibels = float
 Signal = Any  # np.ndarray or torch.Tensor, (num_samples,)
 
-MADE = ("babble", "speech_shaped", "pink", "white")  # kinds that `make` can make
+MADE = NOISES  # kinds that `make` can make
 NEEDS_VOICES = ("babble", "speech_shaped")  # of these, the kinds that are made of speech
 LOWEST_PINK = 20 / SAMPLE_RATE  # 20 Hz as a share of the sample rate; pink noise is flat below it
 CACHED = 2000  # waveforms that a process remembers

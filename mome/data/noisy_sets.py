@@ -25,7 +25,7 @@ import numpy as np
 from tqdm import tqdm
 
 from mome import files
-from mome.data import SAMPLE_RATE, audio, clip_jobs, datadir, noise
+from mome.data import SAMPLE_RATE, audio, clip_jobs, datadir, noise, validation
 from mome.data.set_name import SetName
 
 COLUMNS = ("utterance", "file", "offset", "snr", "gain", "scale")
@@ -102,7 +102,7 @@ def _write_sets(
             utterance = row["utterance"]
             audio.write(wav[utterance], mix(row, audio.read(data.wav[utterance])))
         datadir.write(out_dir, datadir.DataDir(**{**vars(data), "wav": wav}))
-        datadir.validate(out_dir)
+        validation.validate(out_dir)
         files.write_stamp(out_dir, {**inputs, "snr": snr})
         log.info(f"{out_dir}: {len(wav)} utterances at {snr:g} dB")
 

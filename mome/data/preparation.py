@@ -8,7 +8,16 @@ from pathlib import Path
 
 from mome import corpora, files
 from mome.corpora import Clip, Coverage
-from mome.data import SAMPLE_RATE, VIDEO_FPS, audio, clip_jobs, datadir, frame_range, video
+from mome.data import (
+    SAMPLE_RATE,
+    VIDEO_FPS,
+    audio,
+    clip_jobs,
+    datadir,
+    frame_range,
+    validation,
+    video,
+)
 from mome.data.set_name import SetName
 
 MAX_APART = 2  # video frames by which the lengths of audio and video may differ
@@ -24,14 +33,14 @@ class Options:
         audio_dir: the audio of a set is written to `audio_dir/<set>/`.
         media_paths: paths in the tables are "relative" to the working folder, or "absolute".
         num_jobs: processes.
-        max_skipped, max_skipped_test: see `datadir.check_skipped`.
+        max_skipped, max_skipped_test: see `validation.check_skipped`.
         start: called once in each process other than this one.
     """
 
     audio_dir: Path
     media_paths: str = "relative"
     num_jobs: int = 1
-    max_skipped: float = datadir.MAX_SKIPPED
+    max_skipped: float = validation.MAX_SKIPPED
     max_skipped_test: float = 0.0
     start: Callable[[], None] | None = None
 
@@ -124,10 +133,10 @@ def prepare_set(clips: list[Clip], data_dir: Path, options: Options) -> None:
     skipped_path = datadir.write_skipped(data_dir, skipped)
     is_test = SetName.parse(data_dir).is_test
     limits = options.max_skipped, options.max_skipped_test
-    datadir.check_skipped(skipped, len(clips), is_test, skipped_path, *limits)
+    validation.check_skipped(skipped, len(clips), is_test, skipped_path, *limits)
     kept = [c for c in clips if c.utterance not in skipped]
     datadir.write(data_dir, tables_of(kept, wavs, results, options.media_paths))
-    datadir.validate(data_dir)
+    validation.validate(data_dir)
     files.write_stamp(data_dir, inputs)
     hours = sum(results[c.utterance]["seconds"] for c in kept) / 3600
     log.info(

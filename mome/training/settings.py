@@ -5,7 +5,6 @@ of words, such as `test_snrs="5 0 -5"`. Nothing here imports PyTorch, so that a 
 reported at once. What bash can check alone, such as numbers, avsr.sh has checked before.
 """
 
-import importlib.util
 import json
 import math
 import re
@@ -14,20 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from mome import config
-from mome.config import Config
-from mome.data.noise import MADE
+from mome.config import NOISES, Config
+from mome.data import landmarks
 from mome.data.set_name import SetName
 
 Values = dict[str, str | list[str] | dict[str, str]]
 
-BACKENDS = {  # of --landmarks: the modules that it needs, and the command that installs them
-    "mediapipe": (["mediapipe"], "tools/install.sh"),
-    "mtcnn": (
-        ["facenet_pytorch", "requests", "PIL"],
-        "pip install requests pillow && pip install --no-deps facenet-pytorch==2.6.0",
-    ),
-    "centre": ([], ""),
-}
 AUDIO, VIDEO = r"a[1-9]\d*", r"v[1-9]\d*"
 SCALES = {"asr": AUDIO, "vsr": VIDEO, "avsr": f"{AUDIO}_{VIDEO}"}  # the forms of a task's scales
 EXAMPLES = {"asr": "a4", "vsr": "v2", "avsr": "a4_v2"}
@@ -60,7 +51,7 @@ def check(settings: dict[str, str], recipe_dir: Path) -> Values:
         check_landmarks(settings["landmarks"])
         check_folder(work_dir, "--noise_dir", settings["noise_dir"])
     if first <= 3 and last >= 2:
-        check_encoders(cfg, work_dir)
+        check_folder(work_dir, "encoders.noise_dir", cfg.encoders.noise_dir)
     if first <= 3 <= last:
         check_training(cfg, work_dir, recipe_dir)
     noises, snrs, test_sets = check_noises(settings)
@@ -143,27 +134,18 @@ def experiments(settings: dict[str, str]) -> list[tuple[str, list[str]]]:
     return found
 
 
-def check_landmarks(name: str) -> None:
-    """ValueError for an unknown backend, or one whose modules are not installed."""
-    if name not in BACKENDS:
-        raise wrong("landmarks", name, f"give one of {', '.join(BACKENDS)}")
-    modules, install = BACKENDS[name]
-    missing = [module for module in modules if importlib.util.find_spec(module) is None]
-    if missing:
-        raise wrong("landmarks", name, f"needs {', '.join(missing)}, not found here: run {install}")
+def check_landmarks(method: str) -> None:
+    """ValueError for an unknown method, or one whose packages are not installed."""
+    if method not in landmarks.METHODS:
+        raise wrong("landmarks", method, f"give one of {', '.join(landmarks.METHODS)}")
+    if method in landmarks.BACKENDS:
+        landmarks.check_installed(method)
 
 
 def check_folder(work_dir: Path, name: str, path: str) -> None:
     """ValueError for a folder that was named and does not exist."""
     if path and not (work_dir / path).is_dir():
         raise ValueError(f"{name} '{path}': no such folder")
-
-
-def check_encoders(cfg: Config, work_dir: Path) -> None:
-    """ValueError for noise that cannot be added in stage 2, or in stage 3 when it encodes."""
-    check_folder(work_dir, "encoders.noise_dir", cfg.encoders.noise_dir)
-    if cfg.encoders.noise not in MADE:
-        raise ValueError(f"encoders.noise '{cfg.encoders.noise}': give one of {', '.join(MADE)}")
 
 
 def check_training(cfg: Config, work_dir: Path, recipe_dir: Path) -> None:
@@ -191,8 +173,8 @@ def check_noises(settings: dict[str, str]) -> tuple[list[str], list[str], list[s
             if not re.fullmatch(r"[\w-]*[^\W_][\w-]*", noise):
                 allowed = "names of folders or files in --noise_dir: letters, digits, - and _ only"
                 raise wrong("test_noise", noise, allowed)
-        elif noise not in MADE:
-            allowed = f"the recipe makes {', '.join(MADE)}; for your own noise, give --noise_dir"
+        elif noise not in NOISES:
+            allowed = f"the recipe makes {', '.join(NOISES)}; for your own noise, give --noise_dir"
             raise wrong("test_noise", noise, allowed)
     for text in words(settings, "test_snrs"):
         try:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mome.bin import add_noise
-from mome.data import audio, datadir, noise, noisy_sets
+from mome.data import audio, datadir, noise, noisy_sets, validation
 from mome.data.datadir import DataDir
 
 
@@ -58,7 +58,7 @@ def samples(path: str) -> np.ndarray:
 
 def snr_of_files(clean: DataDir, name: str) -> list[float]:
     """The SNR of each utterance as measured on the two wav files."""
-    noisy, rows = datadir.validate(f"data/{name}"), manifest(name)
+    noisy, rows = validation.validate(f"data/{name}"), manifest(name)
     found = []
     for utterance in clean.utterances:
         speech = samples(clean.wav[utterance])
@@ -112,7 +112,7 @@ def test_the_written_files_have_the_snr_that_their_folder_says(clean, noises, na
 
 def test_a_noisy_set_is_like_the_clean_one_but_for_the_audio(clean):
     add("--snrs", "0")
-    noisy = datadir.validate("data/test_babble_0")
+    noisy = validation.validate("data/test_babble_0")
     assert (noisy.text, noisy.video, noisy.utt2spk) == (clean.text, clean.video, clean.utt2spk)
     assert noisy.wav["t0-00000"] == "dump/noisy/test_babble_0/t0-00000.wav"
     x, y = audio.read(clean.wav["t0-00000"]), audio.read(noisy.wav["t0-00000"])

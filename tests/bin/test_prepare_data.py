@@ -11,7 +11,7 @@ import pytest
 
 from mome import corpora
 from mome.bin import prepare_data
-from mome.data import audio, datadir, video
+from mome.data import audio, datadir, validation, video
 
 
 def write_clip(
@@ -70,7 +70,7 @@ def wav_times() -> dict[str, int]:
 def test_each_set_becomes_a_valid_data_directory_with_16_khz_audio(root):
     prepare(root)
     assert sorted(os.listdir("data")) == ["test", "train", "valid"]
-    data = datadir.validate("data/train")
+    data = validation.validate("data/train")
     assert data.utterances == ["train000-00000", "train000-00001"]
     assert data.text["train000-00000"] == "it's train"
     assert data.wav["train000-00000"] == "dump/audio/train/train000-00000.wav"
@@ -84,7 +84,7 @@ def test_each_set_becomes_a_valid_data_directory_with_16_khz_audio(root):
 
 def test_several_processes_and_whole_paths(root):
     prepare(root, "--media_paths", "absolute", "--num_jobs", "2")
-    data = datadir.validate("data/test")
+    data = validation.validate("data/test")
     for table in (data.wav, data.video, data.phones):
         assert all(os.path.isabs(path) for path in table.values())
 
@@ -153,7 +153,7 @@ def test_a_clip_of_a_test_set_that_cannot_be_used_is_an_error(root, fault, reaso
     assert not Path("data/test/text").exists()
     write_clip(root / "test/test000/00001.mp4")  # repaired
     prepare(root)
-    assert len(datadir.validate("data/test").text) == 2
+    assert len(validation.validate("data/test").text) == 2
     assert not Path("data/test/skipped.txt").exists()
 
 
@@ -163,12 +163,12 @@ def test_one_in_a_hundred_training_clips_may_be_left_out(root, monkeypatch):
     (root / "trainval/train000/00007.mp4").write_bytes(b"")
     prepare(root)
     assert list(datadir.read_skipped("data/train")) == ["train000-00007"]
-    assert len(datadir.validate("data/train").text) == 99
+    assert len(validation.validate("data/train").text) == 99
     (root / "trainval/train000/00008.mp4").write_bytes(b"")
     with pytest.raises(ValueError, match=r"2 of 100 clips .* at most 1% may be.* --max_skipped$"):
         prepare(root)
     prepare(root, "--max_skipped", "0.02")
-    assert len(datadir.validate("data/train").text) == 98
+    assert len(validation.validate("data/train").text) == 98
 
 
 def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(root, monkeypatch):
@@ -188,7 +188,7 @@ def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(root, monkeypatch):
     assert list(before) == ["train000-00000.wav"]
     prepare(root)
     assert wav_times()["train000-00000.wav"] == before["train000-00000.wav"]
-    assert len(datadir.validate("data/train").text) == 2
+    assert len(validation.validate("data/train").text) == 2
 
 
 def test_what_may_be_left_out_of_a_test_set_is_an_option(root):
@@ -197,7 +197,7 @@ def test_what_may_be_left_out_of_a_test_set_is_an_option(root):
         prepare(root, "--max_skipped", "1")
     prepare(root, "--max_skipped_test", "0.5")
     assert list(datadir.read_skipped("data/test")) == ["test000-00001"]
-    assert datadir.validate("data/test").utterances == ["test000-00000"]
+    assert validation.validate("data/test").utterances == ["test000-00000"]
 
 
 def test_the_corpora_and_their_hours_are_in_the_help(capsys):
@@ -232,7 +232,7 @@ def test_long_clips_of_lrs3_become_pieces_whose_audio_and_video_agree(tmp_path, 
     with pytest.raises(ValueError, match="pretrain has 1 clips of 118516; trainval has 2 clips of"):
         prepare_data.main(["lrs3", str(root), "data"])
     prepare_data.main(["lrs3", str(root), "data", "--allow_missing", "--num_jobs", "1"])
-    data = datadir.validate("data/train")
+    data = validation.validate("data/train")
     parts = [u for u in data.utterances if u.startswith("talk")]
     assert parts == ["talk-00001-00", "talk-00001-01"]
     assert " ".join(data.text[u] for u in parts) == words.lower()

@@ -61,7 +61,7 @@ WRONG = [
     (["--train_args", "model.llm='x"], "--train_args 'model.llm='x': a quote without its partner"),
     (["--train_args", "model.task=avrs"], "--train_args: model.task must be one of asr, vsr, avsr"),
     (["--train_args", "train.deepspeed=conf/x.json"], "train.deepspeed 'conf/x.json': no such"),
-    (["--train_args", "encoders.noise=rain"], "encoders.noise 'rain': give one of babble,"),
+    (["--train_args", "encoders.noise=rain"], "encoders.noise must be one of babble,"),
     (["--train_args", "encoders.noise_dir=/none"], "encoders.noise_dir '/none': no such folder"),
     (["--train_args", "train.ctc_warmup.num_steps=0 train.ctc_warmup.start_from=exp/no"],
      "train.ctc_warmup.start_from 'exp/no': no such folder"),

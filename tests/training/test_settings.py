@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from mome.data import landmarks
 from mome.training import settings
 from mome.training.settings import assignments, check
 
@@ -104,10 +105,9 @@ def test_what_a_later_stage_needs_is_asked_for_only_when_it_runs():
 
 
 def test_a_backend_that_is_not_installed_is_named_with_the_command(monkeypatch):
-    monkeypatch.setitem(settings.BACKENDS, "mtcnn", (["no_such_module"], "pip install it"))
-    with pytest.raises(
-        ValueError, match="needs no_such_module, not found here: run pip install it"
-    ):
+    gone = landmarks.BACKENDS["mtcnn"]._replace(modules=("no_such_module",), install="pip x")
+    monkeypatch.setitem(landmarks.BACKENDS, "mtcnn", gone)
+    with pytest.raises(ValueError, match="mtcnn need no_such_module, which is missing: run pip x"):
         checked(landmarks="mtcnn")
 
 
