@@ -164,6 +164,9 @@ def load_into(model: MoMEModel, model_dir: str | Path) -> None:
         {name: value for name, value in found.items() if not name.startswith("alignment.")}
         for found in (model.trained(), checkpoint.read(model_dir))
     )
+    for name in own.keys() & weights.keys():  # version 0.1 stored the experts' outputs transposed
+        if name.endswith(".adapter.out") and weights[name].shape == own[name].shape[::-1]:
+            weights[name] = weights[name].T
     odd = sorted(own.keys() ^ weights.keys()) or sorted(
         name for name in own if own[name].shape != weights[name].shape
     )

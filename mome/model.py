@@ -40,6 +40,7 @@ STREAMS = {  # task -> what it reads
     "avsr": ["audio", "video"],
     "all": ["audio", "video"],
 }
+log = logging.getLogger(__name__)
 
 
 class MoMEModel(AbsESPnetModel):
@@ -320,7 +321,7 @@ class MoMEModel(AbsESPnetModel):
 def llm_dtype(config: ModelConfig, device: str | torch.device) -> tuple[torch.dtype, str]:
     """The precision that the LLM gets on a device, and the reason in words."""
     if config.llm_dtype != "auto":
-        return getattr(torch, config.llm_dtype), "as set"
+        return getattr(torch, config.llm_dtype), "model.llm_dtype says so"
     return choose_dtype(torch.device(device).type)
 
 
@@ -331,9 +332,12 @@ def load_llm(
 
     `dtype` is the precision that all processes of a run agreed on; by default it is chosen here.
     """
+    if dtype is None:
+        dtype, reason = llm_dtype(config, device)
+        log.info(f"the LLM is in {dtype}: {reason}")
     tokenizer = AutoTokenizer.from_pretrained(config.llm)
     options: dict[str, Any] = {
-        "dtype": dtype or llm_dtype(config, device)[0],
+        "dtype": dtype,
         "attn_implementation": config.attention,
     }
     if config.quantise == "none":

@@ -101,3 +101,13 @@ def test_parts_of_another_model_are_copied_and_misfits_reported(tmp_path):
     wider = baby_model(projector_dim=13)
     with pytest.raises(ValueError, match=r"projectors\.audio\.hidden\.weight is \(13, 8\) in this"):
         checkpoint.copy_parts(wider, tmp_path / "m", ["projectors."])
+
+
+def test_experts_of_version_0_1_are_read(tmp_path):
+    model, batch = baby_model(), random_batch()
+    weights = {n: p.T if n.endswith(".adapter.out") else p for n, p in model.trained().items()}
+    base = {"llm": "baby", "llm_fingerprint": checkpoint.fingerprint(model.llm)}
+    checkpoint.save(tmp_path / "old", weights, Config(), base)
+    other = baby_model(wake=False)
+    decoding.load_into(other, tmp_path / "old")
+    assert torch.equal(other(**batch)[0], model(**batch)[0])

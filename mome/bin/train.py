@@ -130,7 +130,7 @@ def main(argv: list[str] | None = None) -> None:
         begin, resuming, dtype = distributed.agreed((begin, resuming, dtype))
         if begin and rank == 0:
             distributed.log_to_file(args.exp_dir / "train.log")
-            comment = f"model.llm_dtype {cfg.model.llm_dtype}: {dtype} ({reason})"
+            comment = f"the LLM is in {dtype}: {reason}"
             log.info(comment)
             config.save(cfg, args.exp_dir / "config.yaml", comment)
         if begin:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from transformers import DynamicCache, LlamaConfig, LlamaModel
 
 from mome.adapters import Plain
+from mome.encoders import choose_dtype
 from mome.experts import MoME
 from mome.inject import adapters, inject
 from mome.lora import LoRA
@@ -227,7 +228,7 @@ def print_profile(dtype: torch.dtype, device: str) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--dtype", choices=["bfloat16", "float32"], default="bfloat16")
+    parser.add_argument("--dtype", choices=["auto", "bfloat16", "float32"], default="auto")
     parser.add_argument("--layers", type=int, default=2, help="of the 16; ratios do not change")
     parser.add_argument("--seconds", type=float, default=8.0, help="for each cell of the table")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
@@ -236,8 +237,9 @@ def main() -> None:
         "--profile", action="store_true", help="of the dense form, and nothing else"
     )
     args = parser.parse_args()
-    dtype = getattr(torch, args.dtype)
-    print(f"{args.layers} layers, {args.dtype}, {args.device}, {torch.get_num_threads()} threads")
+    chosen = choose_dtype(torch.device(args.device).type)[0]
+    dtype = chosen if args.dtype == "auto" else getattr(torch, args.dtype)
+    print(f"{args.layers} layers, {dtype}, {args.device}, {torch.get_num_threads()} threads")
     if args.profile:
         print_profile(dtype, args.device)
         return
