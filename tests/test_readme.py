@@ -137,6 +137,8 @@ def check(words: list[str], folder: Path) -> None:
     elif words[:3] == ["python", "-m", "pytest"]:
         names = re.findall(r"^def (test_\w+)", (ROOT / words[3]).read_text(), re.MULTILINE)
         assert words[4:] == [] or (words[4] == "-k" and any(words[5] in name for name in names))
+    elif words[:2] == ["python", "-c"]:
+        run(["python", "-c", words[2].rpartition("(")[0]], folder)  # all but the call itself
     elif program == "python":
         assert (ROOT / words[1]).is_file()
         check_options(["python", str(ROOT / words[1])], words[2:], folder)
