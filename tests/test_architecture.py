@@ -1,5 +1,7 @@
 """The shape of the package, read from its sources: who imports whom, and how long files are.
 
+`python tests/test_architecture.py` prints the figures.
+
 bin -> transcribe scoring training synthesis -> model decoding checkpoint data corpora -> leaves
 """
 
@@ -105,13 +107,18 @@ def test_functions_are_short_and_flat(module):
             assert depth(node) <= DEEPEST, f"{module}.{node.name} nests {depth(node)} deep"
 
 
-def test_training_is_within_reach():
-    reached, new = set(), {"mome.bin.train"}
+def reach(module: str) -> tuple[int, int]:
+    """How many modules a module needs, itself included, and how many lines they have."""
+    reached, new = set(), {module}
     while new:
         reached |= new
         new = {other for module in new for other in imports(module)} - reached
-    lines = sum(len(MODULES[module].read_text().splitlines()) for module in reached)
-    assert lines <= MOST_LINES_TO_TRAIN, f"{lines} lines in {len(reached)} modules"
+    return len(reached), sum(len(MODULES[m].read_text().splitlines()) for m in reached)
+
+
+def test_training_is_within_reach():
+    num_modules, lines = reach("mome.bin.train")
+    assert lines <= MOST_LINES_TO_TRAIN, f"{lines} lines in {num_modules} modules"
 
 
 def test_the_top_of_the_package_is_the_method():
@@ -122,3 +129,24 @@ def test_the_top_of_the_package_is_the_method():
 def test_deepspeed_is_imported_by_training_alone():
     users = {name for name, path in MODULES.items() if "import deepspeed" in path.read_text()}
     assert users and all(n == "mome.bin.train" or n.startswith("mome.training.") for n in users)
+
+
+def print_figures() -> None:
+    """Modules, the longest chain, what the train command reaches, the longest functions."""
+    chains = [chain(module) for module in sorted(MODULES)]  # a cycle is an error
+    longest = max(chains, key=len)
+    print(f"{len(MODULES)} modules, no cycle; longest chain {len(longest)}: {' -> '.join(longest)}")
+    print("the train command reaches {} modules, {} lines".format(*reach("mome.bin.train")))
+    functions = [
+        (node.end_lineno - node.lineno + 1, depth(node), f"{module}.{node.name}")
+        for module, path in MODULES.items()
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+    ]
+    print(f"{len(functions)} functions; the longest, with their depth:")
+    for lines, deep, name in sorted(functions, reverse=True)[:10]:
+        print(f"  {lines:3} lines, {deep} deep  {name}")
+
+
+if __name__ == "__main__":
+    print_figures()
