@@ -86,6 +86,7 @@ def test_nano_runs_through_all_stages_and_a_second_run_redoes_nothing(tmp_path):
     exp = tmp_path / "exp/train_nano"
     for part in ("config.yaml", "train.log", "tensorboard", "checkpoints", "best"):
         assert (exp / part).exists()
+    assert (exp / "config.yaml").read_text().startswith("# the LLM is in torch.")
     for scale in SCALES:
         for name in [*SETS, "test_zeroed_video", "test_other_video"]:
             score = exp / f"decode_{scale}" / name / "score_wer"
