@@ -10,6 +10,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, NoReturn
 
+# The threads of a step wait for each other. By default they spin for long: a thread that spins on
+# one core uses up the share of the process while its partner waits for the other core. When two
+# other programs kept two cores busy, a step so took 3 to 6 times as long as its fair share.
+# PyTorch reads this when it is loaded. A thousand turns are short, and as fast on an idle machine.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
 # Packages whose own requirements contradict ours, so that pip does not install them with mome.
 INSTALLED_APART = {"espnet2": "espnet==202511", "mediapipe": "mediapipe==0.10.21"}
 
