@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm import tqdm
 from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
 
 from mome import checkpoint, config, files
@@ -22,6 +21,7 @@ from mome.compression import Scale, scales_of
 from mome.config import Config, DecodeConfig
 from mome.data import AUDIO_FPS, VIDEO_FPS
 from mome.data.dataset import FeatureDataset, to_device
+from mome.data.progress import Progress
 from mome.data.set_name import SetName
 from mome.encoders import load_video_encoder
 from mome.model import MoMEModel, load_llm
@@ -263,7 +263,7 @@ def decode_set(
     longest_first = sorted(range(len(data)), key=lambda i: (-data.length(i), data.utterances[i]))
     size, device = search.batch_size, next(model.parameters()).device
     texts: dict[str, str] = {}
-    with tqdm(total=len(data), desc=f"{scale} {data.dir.name}", unit="clip", leave=False) as bar:
+    with Progress(f"{scale} {data.dir.name}", len(data)) as progress:
         for start in range(0, len(data), size):
             with torch.inference_mode():
                 batch = model.encode_mouths(data.collate(longest_first[start : start + size]))
@@ -271,7 +271,7 @@ def decode_set(
                 batch["video"] = torch.zeros_like(batch["video"])
             found = decode(model, tokenizer, to_device(batch, device), scale, search)
             texts |= dict(zip(batch["utterances"], found, strict=True))
-            bar.update(len(found))
+            progress.update(len(found))
     return texts
 
 

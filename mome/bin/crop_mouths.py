@@ -28,14 +28,24 @@ def main(argv: list[str] | None = None) -> None:
         default="mediapipe",
         help="how to find the mouth; centre cuts a fixed box, for clips that are face tracks",
     )
+    add(
+        "--landmarks_every",
+        type=int,
+        default=1,
+        metavar="N",
+        help="find them in each N-th image and interpolate, which is faster",
+    )
     add("--num_jobs", type=int, default=2, help="processes")
     add("--job", type=job_of, help="crop only this part of the set, as i/n")
     add_skip_options(parser, validation.MAX_SKIPPED)
     args = parser.parse_args(argv)
+    if args.landmarks_every < 1:
+        parser.error("--landmarks_every must be 1 or more")
     mouths.crop_set(
         args.data_dir,
         args.out_dir,
         args.landmarks,
+        args.landmarks_every,
         args.num_jobs,
         args.job,
         args.max_skipped,

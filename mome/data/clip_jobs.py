@@ -7,16 +7,14 @@ that changes when the clip or an option does.
 import json
 import multiprocessing
 import os
-import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from itertools import repeat
 from pathlib import Path
 
-from tqdm import tqdm
-
 from mome.data import frame_range
+from mome.data.progress import Progress
 
 CHUNK = 4  # clips handed to a process at once
 SKIPPED = "skipped"  # key of a result: the reason why the clip was left out
@@ -58,7 +56,7 @@ def run(
         outputs: the file that a clip has when it is done and not skipped.
         record_path: the record of clips that are done, a file of JSON lines.
         num_jobs: processes.
-        name: what the progress bar is called.
+        name: of the job, for the lines that show its progress.
         start: called once in each process other than this one.
 
     Raises ValueError when a process dies (out of memory, a crash of a decoder).
@@ -67,10 +65,9 @@ def run(
     missing = [utterance for utterance in jobs if utterance not in results]
     found = _perform(work, [jobs[u] for u in missing], num_jobs, start)
     num_skipped = len(skipped(results))
-    bar = tqdm(total=len(jobs), initial=len(results), desc=name, unit="clip", disable=not missing)
-    bar.mininterval = 0.1 if sys.stderr.isatty() else 10  # in a log file, a line now and then
     record_path.parent.mkdir(parents=True, exist_ok=True)
-    with record_path.open("a", encoding="utf-8") as record, bar:
+    progress = Progress(name, len(jobs), done=len(results))
+    with record_path.open("a", encoding="utf-8") as record, progress:
         record.write("\n" if missing else "")  # ends a line that a kill cut short
         for utterance in missing:
             try:
@@ -85,8 +82,8 @@ def run(
             record.flush()
             if SKIPPED in results[utterance]:  # many of them should be seen before the end
                 num_skipped += 1
-                bar.set_postfix_str(f"{num_skipped} left out", refresh=False)
-            bar.update()
+                progress.set_note(f"{num_skipped} left out")
+            progress.update()
     return {u: results[u] for u in jobs}, len(missing)
 
 

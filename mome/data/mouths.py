@@ -38,6 +38,7 @@ def crop_set(
     data_dir: Path,
     out_dir: Path,
     method: str = "mediapipe",
+    every: int = 1,
     num_jobs: int = 1,
     job: tuple[int, int] | None = None,
     max_skipped: float = validation.MAX_SKIPPED,
@@ -50,6 +51,7 @@ def crop_set(
 
     Args:
         method: one of `landmarks.METHODS`.
+        every: landmarks are found in each `every`-th image.
         num_jobs: processes.
         job: (i, n) crops each n-th clip only, from number i on, and leaves joining to a call
             without `job`.
@@ -64,7 +66,8 @@ def crop_set(
     index, total = job or (1, 1)
     utterances = sorted(data.video)[index - 1 :: total]
     paths = {u: out_dir / data.utt2spk[u] / f"{u}.mp4" for u in utterances}
-    marks = {u: clip_jobs.mark(data.video[u], method, VERSION) for u in utterances}
+    sparse = [f"every {every}"] if every > 1 else []  # records are older than this option
+    marks = {u: clip_jobs.mark(data.video[u], method, VERSION, *sparse) for u in utterances}
     if not job and is_complete(out_dir, marks, paths):
         log.info("%s is up to date", out_dir)
         return
@@ -73,7 +76,7 @@ def crop_set(
     began = time.monotonic()
     results, num_new = clip_jobs.run(
         crop_clip,
-        {u: (data.video[u], paths[u], method) for u in utterances},
+        {u: (data.video[u], paths[u], method, every) for u in utterances},
         marks,
         paths,
         out_dir / (f"done.{index}of{total}.jsonl" if job else "done.jsonl"),
@@ -129,20 +132,25 @@ def summary(results: dict[str, dict], num_new: int) -> str:
     )
 
 
-def crop_clip(media_path: str, mouth_path: Path, method: str) -> dict[str, int]:
+def crop_clip(media_path: str, mouth_path: Path, method: str, every: int = 1) -> dict[str, int]:
     """Write the mouths of one clip; returns its number of images, and of those with a face."""
     cv2.setNumThreads(1)  # the clips are spread over processes
     if method == "mtcnn":
         import torch
 
         torch.set_num_threads(1)
-    mouth, num_found = mouths_of(media_path, method)
+    mouth, num_found = mouths_of(media_path, method, every)
     crops.write(mouth_path, mouth)
     return {"num_frames": len(mouth), "num_found": num_found}
 
 
-def mouths_of(path: str | Path, method: str = "mediapipe") -> tuple[np.ndarray, int]:
+def mouths_of(
+    path: str | Path, method: str = "mediapipe", every: int = 1
+) -> tuple[np.ndarray, int]:
     """The mouth crops of a media file, uint8 (T, 96, 96), and the number of images with a face.
+
+    Landmarks are found in each `every`-th image and interpolated between them. That is enough where
+    the head moves slowly. An image between two with a face counts as one with a face.
 
     Raises FileNotFoundError, or ValueError for media that cannot be read and when less than half
     of the images have a face.
@@ -150,12 +158,27 @@ def mouths_of(path: str | Path, method: str = "mediapipe") -> tuple[np.ndarray, 
     images = video.read_images(path)
     if method == "centre":
         return crop_centre(images), len(images)
-    points = landmarks.find(images, method)
+    points = between(landmarks.find(images[::every], method), every, len(images))
     try:
         mouth = crop_mouth(images, fill_in(points))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     return mouth, int((~np.isnan(points[:, 0, 0])).sum())
+
+
+def between(points: np.ndarray, every: int, num_images: int) -> np.ndarray:
+    """Landmarks (N, 4, 2) of each `every`-th image, N = ceil(T / every) -> (T, 4, 2) of all T.
+
+    Those between two images are interpolated; if either of the two is NaN, the result is NaN. After
+    the last one, its landmarks are repeated.
+    """
+    if every == 1:
+        return points
+    t = np.arange(num_images) / every
+    low = np.minimum(t.astype(int), len(points) - 1)
+    high, share = np.minimum(low + 1, len(points) - 1), (t - low)[:, None, None]
+    mixed = points[low] * (1 - share) + points[high] * share
+    return np.where(share == 0, points[low], mixed).astype(np.float32)
 
 
 def fill_in(points: np.ndarray) -> np.ndarray:

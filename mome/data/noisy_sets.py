@@ -22,10 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from mome import files
 from mome.data import SAMPLE_RATE, audio, clip_jobs, datadir, noise, validation
+from mome.data.progress import Progress
 from mome.data.set_name import SetName
 
 COLUMNS = ("utterance", "file", "offset", "snr", "gain", "scale")
@@ -98,9 +98,11 @@ def _write_sets(
             tracks = sounds or [make_track(name, data, options)]
             pieces = choose_pieces(data, tracks, options.seed)
         write_manifest(out_dir / "noise.tsv", plan(data, pieces, snr))
-        for row in tqdm(read_manifest(out_dir / "noise.tsv"), set_name, unit="clip"):
-            utterance = row["utterance"]
-            audio.write(wav[utterance], mix(row, audio.read(data.wav[utterance])))
+        with Progress(set_name, len(wav)) as progress:
+            for row in read_manifest(out_dir / "noise.tsv"):
+                utterance = row["utterance"]
+                audio.write(wav[utterance], mix(row, audio.read(data.wav[utterance])))
+                progress.update()
         datadir.write(out_dir, datadir.DataDir(**{**vars(data), "wav": wav}))
         validation.validate(out_dir)
         files.write_stamp(out_dir, {**inputs, "snr": snr})

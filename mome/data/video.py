@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from mome.data import VIDEO_FPS, frame_range
 
@@ -33,13 +34,14 @@ def read_images(path: str | Path, pixels: str = "rgb24") -> np.ndarray:
         raise FileNotFoundError(f"{path} does not exist")
     images: list[np.ndarray] = []
     times: list[float] = []
+    convert = VideoReformatter()  # one for all frames: making one takes longer than using it
     try:
         with av.open(str(path), metadata_errors="replace") as container:
             stream = _video_stream(container, path)
             stream.thread_type = "NONE"
             rate = float(stream.average_rate or VIDEO_FPS)
             for frame in container.decode(stream):
-                images.append(_pixels_of(frame, pixels))
+                images.append(_pixels_of(frame, pixels, convert))
                 times.append(len(times) / rate if frame.time is None else frame.time)
                 if piece and _is_video_fps(rate) and len(images) > piece[1] + VIDEO_FPS:
                     break  # the rest is not needed
@@ -68,13 +70,13 @@ def _video_stream(container: av.container.InputContainer, path: str | Path) -> a
     return stream
 
 
-def _pixels_of(frame: av.VideoFrame, pixels: str) -> np.ndarray:
+def _pixels_of(frame: av.VideoFrame, pixels: str, convert: VideoReformatter) -> np.ndarray:
     """A decoded frame as an array, shrunk when its longer side is above MAX_SIDE."""
     shrink = MAX_SIDE / max(frame.width, frame.height)
     if shrink >= 1:
-        return frame.to_ndarray(format=pixels)
+        return convert.reformat(frame, format=pixels).to_ndarray()
     width, height = (2 * round(side * shrink / 2) for side in (frame.width, frame.height))
-    return frame.to_ndarray(format=pixels, width=width, height=height, interpolation="AREA")
+    return convert.reformat(frame, width, height, pixels, interpolation="AREA").to_ndarray()
 
 
 def at_25_fps(times: np.ndarray) -> np.ndarray | None:

@@ -14,15 +14,15 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from tqdm import tqdm
 
 from mome import files
 from mome.data import SAMPLE_RATE, VIDEO_FPS
+from mome.data.progress import Progress
 from mome.synthesis import movie, sentences, speech
 from mome.synthesis.actor import Actor
 from mome.synthesis.speech import Timed
 
-FORMAT = 2  # version of the corpus; when it changes, a corpus of another version is made anew
+FORMAT = 3  # version of the corpus; when it changes, a corpus of another version is made anew
 SETS = ("train", "valid", "test")
 PRETRAIN_EVERY = 4  # every fourth training speaker is in pretrain, where words have times
 LRS3_FOLDERS = {"train": "trainval", "valid": "trainval", "test": "test", "pretrain": "pretrain"}
@@ -185,20 +185,17 @@ def write_lists(root: Path, takes: list[Take]) -> None:
 
 
 def make_all(takes: list[Take], num_jobs: int, num_done: int) -> None:
-    """Make clips by several processes, with a progress bar that begins at `num_done`."""
-    bar = tqdm(
-        desc="clips", unit="clip", initial=num_done, total=num_done + len(takes), mininterval=1
-    )
-    with bar:
+    """Make clips by several processes; `num_done` others are made already."""
+    with Progress("synthesis", num_done + len(takes), done=num_done) as progress:
         if num_jobs == 1 or len(takes) < 2:
             for take in takes:
                 make(take)
-                bar.update()
+                progress.update()
             return
         context = multiprocessing.get_context("spawn")  # each process loads a speech engine anew
         with context.Pool(min(num_jobs, len(takes))) as pool:
             for _ in pool.imap_unordered(make, takes):
-                bar.update()
+                progress.update()
 
 
 def make(take: Take) -> None:

@@ -301,6 +301,7 @@ class Face:
         self.noise = np.broadcast_to(noise, (*shape[:3], 3)).copy()
         self.map_y, self.map_x = np.mgrid[0:SIZE, 0:SIZE].astype(np.float32)
         self.chin_weight = self.chin()
+        self.chin_rows = slice(int(self.chin_weight.any(axis=1).argmax()), None)
 
     def chin(self) -> np.ndarray:
         """How far each pixel goes down with the jaw: (H, W), from 0 to 1."""
@@ -325,10 +326,13 @@ class Face:
     def draw(self, mouth: Mouth, lids: float, head: Head, rng: np.random.Generator) -> np.ndarray:
         """One image (H, W, 3), uint8; `lids` is 0 for open and 1 for closed eyes."""
         look = self.look
-        map_y = self.map_y - np.float32(mouths.DROP * mouth.jaw) * self.chin_weight
-        image = cv2.remap(
-            self.portrait, self.map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
+        image, rows = self.portrait.copy(), self.chin_rows
+        if mouth.jaw:
+            drop = np.float32(mouths.DROP * mouth.jaw) * self.chin_weight[rows]
+            maps = self.map_x[rows], self.map_y[rows] - drop
+            image[rows] = cv2.remap(
+                self.portrait, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            )
         mouths.draw(image, look.mouth, mouth, look.cx, look.mouth_y, look.skin)
         if lids > 0.05:
             self.lower_lids(image, lids)

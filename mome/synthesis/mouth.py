@@ -17,8 +17,8 @@ FINER = 3  # pixels of the patch, across and down, in a pixel of the image
 SUBPIXEL_BITS = 3  # binary digits after the point of a polygon's coordinates
 OPENING = 17.0  # distance of wide open lips
 DROP = 9.0  # how far the chin goes down with the jaw
-ABOVE, BELOW, HALF_WIDTH = 18, 32, 36  # size of the patch around the middle of the lips
 SHADOW = 3.0  # width of the edge of the shadow under lips that are pushed forward
+MARGIN, SHADOW_MARGIN = 3, 10  # units around the lips that soft edges, or the shadow, reach
 
 DARK = np.array([34, 12, 14], np.float32)  # inside the mouth
 TONGUE = np.array([186, 88, 90], np.float32)
@@ -80,12 +80,31 @@ def spline(points, closed: bool = False) -> np.ndarray:
 class Patch:
     """A piece of the image with its corner at (left, top), in finer pixels, to draw on."""
 
-    def __init__(self, left: int, top: int, width: int, height: int, colour: np.ndarray):
-        self.left, self.top = left, top
-        self.shape = (height * FINER, width * FINER)
+    def __init__(self, left: int, top: int, planes: list[np.ndarray]):
+        self.left, self.top, self.planes = left, top, planes  # R, G, B
+        self.shape = planes[0].shape
         self.y_H1 = ((np.arange(self.shape[0], dtype=np.float32) + 0.5) / FINER + top)[:, None]
         self.x_1W = ((np.arange(self.shape[1], dtype=np.float32) + 0.5) / FINER + left)[None]
-        self.planes = [np.full(self.shape, level, np.float32) for level in colour]  # R, G, B
+
+    @classmethod
+    def around(cls, points: np.ndarray, margin: int, colour: np.ndarray) -> "Patch":
+        """A patch of one colour that holds the points (N, 2) and `margin` units around them."""
+        left, top = np.floor(points.min(axis=0)).astype(int) - margin
+        right, bottom = np.ceil(points.max(axis=0)).astype(int) + margin
+        shape = (FINER * (bottom - top), FINER * (right - left))
+        return cls(int(left), int(top), [np.full(shape, level, np.float32) for level in colour])
+
+    def part(self, points: np.ndarray) -> "Patch":
+        """The part of this patch that holds the points (N, 2) and MARGIN units around them.
+
+        What is drawn on the part is drawn on the patch.
+        """
+        corner = np.array([self.left, self.top])
+        low = np.maximum(np.floor(points.min(axis=0)).astype(int) - MARGIN - corner, 0)
+        high = np.maximum(np.ceil(points.max(axis=0)).astype(int) + MARGIN - corner, low + 1)
+        rows, columns = (slice(FINER * low[k], FINER * high[k]) for k in (1, 0))
+        left, top = (corner + low).tolist()
+        return Patch(left, top, [plane[rows, columns] for plane in self.planes])
 
     def polygon(self, points: np.ndarray, soft: float = 0.0) -> np.ndarray:
         """Mask (H, W) of a polygon, from 0 to 1; its edge is blurred over `soft` units."""
@@ -155,24 +174,27 @@ def draw(
 ) -> None:
     """Draw a mouth with its middle at (x, y) into an image (224, 224, 3), uint8, in place."""
     lips = place_lips(look, mouth, y)
-    left, top = int(x) - HALF_WIDTH, int(y) - ABOVE
-    patch = Patch(left, top, 2 * HALF_WIDTH, ABOVE + BELOW, look.lip)
     outer, upper_edge, lower_edge = edges(lips, x)
+    has_shadow = mouth.round > 0.1  # lips that are pushed forward throw one
+    patch = Patch.around(outer, SHADOW_MARGIN if has_shadow else MARGIN, look.lip)
     lip_mask = patch.polygon(outer, soft=0.5)
     alpha = lip_mask
-    if mouth.round > 0.1:  # lips that are pushed forward throw a shadow
+    if has_shadow:
         shadow = blur_coarsely(lip_mask, SHADOW)
         patch.paint(np.ones_like(shadow), skin * 0.5)
         alpha = np.maximum(lip_mask, shadow * 0.55 * mouth.round)
     patch.paint(lip_mask, look.lip)
     shade_lips(patch, look, mouth, lips, lip_mask, x)
     if lips.gap > 0.8:
-        inside = patch.polygon(np.concatenate([upper_edge, lower_edge[::-1]]), soft=0.25)
-        draw_inside(patch, look, mouth, lips, inside, x)
+        outline = np.concatenate([upper_edge, lower_edge[::-1]])
+        patch_inside = patch.part(outline)
+        inside = patch_inside.polygon(outline, soft=0.25)
+        draw_inside(patch_inside, look, mouth, lips, inside, x)
     else:
         thick = np.array([0, 0.5 + 0.4 * mouth.press])
         line = np.concatenate([upper_edge, (lower_edge + thick)[::-1]])
-        patch.paint(0.85 * patch.polygon(line, soft=0.3), look.lip * 0.35)
+        patch_line = patch.part(line)
+        patch_line.paint(0.85 * patch_line.polygon(line, soft=0.3), look.lip * 0.35)
     lay(image, patch, alpha)
 
 

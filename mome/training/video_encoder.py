@@ -10,7 +10,6 @@ Shape key
 
 import logging
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +20,10 @@ import torch.distributed as dist
 import torch.multiprocessing as processes
 import torch.nn.functional as F
 from torch import Tensor, nn
-from tqdm import tqdm, trange
 
 from mome.avhubert import AVHuBERT, AVHuBERTConfig
 from mome.data import VIDEO_FPS, crops, datadir
+from mome.data.progress import Progress
 from mome.encoders import CROP, centre_crop, fast_dtype, normalise
 from mome.synthesis import visemes
 
@@ -156,7 +155,7 @@ def read_clips(video_set: VideoSet) -> list[Clip]:
         log.info(f"{len(missing)} of {len(phones)} clips of {video_set.data_dir} have no crop")
     utterances = sorted(phones.keys() & mouths.keys())
     clips = []
-    for utterance in tqdm(utterances, desc=f"read {video_set.mouths_dir}", disable=None):
+    for utterance in utterances:
         mouth = crops.read(mouths[utterance])
         clips.append(Clip(mouth, frame_phones(Path(phones[utterance]), len(mouth))))
     if not clips:
@@ -242,29 +241,30 @@ def fit(
     )
     groups = batches(clips, schedule.batch_frames // num_jobs, rng)
     encoder.train()
-    dtype, start, loss_mean = fast_dtype("cpu"), time.monotonic(), 0.0
+    dtype, loss_mean = fast_dtype("cpu"), 0.0
     num_steps = schedule.num_steps
-    for step in (bar := trange(num_steps, unit="step", disable=None if rank == 0 else True)):
-        lr = schedule.learning_rate * one_cycle(step / num_steps)
-        optimizer.param_groups[0]["lr"] = lr
-        video_B1THW, lengths, phones_BT = collate(next(groups), rng)
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
-            logits_BTP = classifier(encoder(video_B1THW, lengths))
-        loss = F.cross_entropy(
-            logits_BTP.float().flatten(0, 1),
-            phones_BT.flatten(),
-            ignore_index=-1,
-            label_smoothing=0.05,
-        )
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        average([p.grad for p in parameters if p.grad is not None], num_jobs)
-        torch.nn.utils.clip_grad_norm_(parameters, 5.0)
-        optimizer.step()
-        loss_mean += (loss.item() - loss_mean) / min(step + 1, 50)
-        bar.set_postfix(loss=f"{loss_mean:.3f}", refresh=False)
-        if rank == 0 and step % 200 == 199:
-            log.info(f"step {step + 1} loss {loss_mean:.3f}, {time.monotonic() - start:.0f} s")
+    with Progress("video encoder", num_steps, "step") as progress:
+        for step in range(num_steps):
+            lr = schedule.learning_rate * one_cycle(step / num_steps)
+            optimizer.param_groups[0]["lr"] = lr
+            video_B1THW, lengths, phones_BT = collate(next(groups), rng)
+            with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+                logits_BTP = classifier(encoder(video_B1THW, lengths))
+            loss = F.cross_entropy(
+                logits_BTP.float().flatten(0, 1),
+                phones_BT.flatten(),
+                ignore_index=-1,
+                label_smoothing=0.05,
+            )
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            average([p.grad for p in parameters if p.grad is not None], num_jobs)
+            torch.nn.utils.clip_grad_norm_(parameters, 5.0)
+            optimizer.step()
+            loss_mean += (loss.item() - loss_mean) / min(step + 1, 50)
+            if rank == 0:
+                progress.set_note(f"loss {loss_mean:.3f}")
+                progress.update()
     average([x for x in encoder.buffers() if x.is_floating_point()], num_jobs)
 
 

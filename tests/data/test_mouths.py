@@ -126,3 +126,23 @@ def test_what_moves_when_the_mouth_opens_is_inside_the_crop(talking_faces, tmp_p
         change = cv2.absdiff(mouth[5], mouth[1]).astype(float) ** 2
         y, x = np.average(np.mgrid[0:96, 0:96].reshape(2, -1), axis=1, weights=change.ravel())
         assert abs(x - 48) < 6 and abs(y - 52) < 14
+
+
+def test_landmarks_of_each_third_image():
+    rng = np.random.default_rng(0)
+    line = np.arange(11.0)[:, None, None] * rng.normal(size=(1, 4, 2)) + 5  # a steady motion
+    sparse = mouths.between(line[::3].astype(np.float32), 3, 11)
+    assert sparse.shape == (11, 4, 2)
+    assert np.allclose(sparse[:10], line[:10], atol=1e-5)
+    assert np.allclose(sparse[10], line[9], atol=1e-5)  # after the last one found: repeated
+    lost = line[::3].astype(np.float32)
+    lost[1] = np.nan  # that of image 3
+    seen = ~np.isnan(mouths.between(lost, 3, 11)[:, 0, 0])
+    assert seen.tolist() == [True] + 5 * [False] + 5 * [True]
+
+
+def test_crops_with_fewer_landmarks_are_nearly_the_same(talking_faces):
+    images = talking_faces[0]
+    all_points = mouths.fill_in(landmarks.find(images))
+    few = mouths.fill_in(mouths.between(landmarks.find(images[::3]), 3, len(images)))
+    assert np.abs(few - all_points).mean() < 0.5  # pixels of an image of 224
