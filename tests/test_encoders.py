@@ -62,6 +62,7 @@ def test_there_is_a_frame_for_every_20_ms_begun(audio_encoder, num_samples):
 @pytest.mark.parametrize("padded", [False, True])
 def test_clips_that_run_together_do_not_know_of_each_other(whisper_dir, padded, monkeypatch):
     monkeypatch.setattr("mome.encoders.fast_dtype", lambda device: torch.float32)
+    monkeypatch.setitem(encoders.BATCH_S, "cpu", 180)
     encoder = load_audio_encoder(whisper_dir, pad_to_30s=padded)
     clips = [speech(n, seed=n) for n in (8000, 16123, 5000, 321, 31 * 16000)]
     sizes, run = [], encoder.run
@@ -74,7 +75,7 @@ def test_clips_that_run_together_do_not_know_of_each_other(whisper_dir, padded, 
 
 def test_no_more_run_together_than_fit(video_dir, monkeypatch):
     encoder = load_video_encoder(video_dir)
-    monkeypatch.setattr("mome.encoders.VIDEO_BATCH", 8)
+    monkeypatch.setitem(encoders.BATCH_S, "cpu", 8 / 25)
     shapes, network = [], encoder.avhubert
     network.register_forward_pre_hook(lambda _, args: shapes.append(tuple(args[0].shape[:3])))
     encoder([np.zeros((n, 96, 96), np.uint8) for n in (4, 9, 1, 3, 2)])

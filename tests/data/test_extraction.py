@@ -13,10 +13,10 @@ from conftest import CLIPS, extract
 from mome.compression import compress
 from mome.data import AUDIO_FPS, SAMPLE_RATE, VIDEO_FPS, ark, audio, datadir, extraction
 from mome.data.dataset import FeatureDataset, Pick
-from mome.data.extraction import averaged, merge_scps
+from mome.data.extraction import averaged, merge_scps, width_of
 from mome.data.features import Archives
 from mome.data.noise import Noise, waveform
-from mome.encoders import load_audio_encoder, width_of
+from mome.encoders import load_audio_encoder
 
 
 def features(feats_dir, name):
