@@ -2,8 +2,7 @@
 
 One class serves AV-HuBERT Large (the defaults of `AVHuBERTConfig`) and small networks that a CPU
 can train. Parameters are named as in the public checkpoint, with its weight norm folded. The input
-is
-video alone: the audio half of the fusion is zero, as in the original without sound.
+is video alone: the audio half of the fusion is zero, as in the original without sound.
 
 Shape key
     B  batch    T  images, 25 a second    H W  height, width    V  all images of a batch
@@ -95,8 +94,10 @@ class AVHuBERT(nn.Module):
         lengths = [T] * B if lengths is None else list(lengths)
         if len(lengths) != B or max(lengths) > T or min(lengths) < 1:
             raise ValueError(f"lengths {lengths} do not fit a batch of {B} clips of {T} frames")
-        steps_T = torch.arange(T, device=video_B1THW.device)
-        padding_mask_BT = steps_T < torch.tensor(lengths, device=steps_T.device)[:, None]
+        padding_mask_BT = None
+        if min(lengths) < T:
+            steps_T = torch.arange(T, device=video_B1THW.device)
+            padding_mask_BT = steps_T < torch.tensor(lengths, device=steps_T.device)[:, None]
 
         x_BTD = self.feature_extractor_video(video_B1THW, padding_mask_BT)
         x_BTD = torch.cat([torch.zeros_like(x_BTD), x_BTD], dim=-1)  # no audio, then video
@@ -163,18 +164,17 @@ class VideoFrontend(nn.Module):
         self.resnet.trunk = ResNet(C, config.resnet_dims, config.resnet_blocks, config.relu)
         self.proj = nn.Linear(config.resnet_dims[-1], config.dim)
 
-    def forward(self, video_B1THW: Tensor, padding_mask_BT: Tensor) -> Tensor:
-        x_B1THW = video_B1THW * padding_mask_BT[:, None, :, None, None]  # zeros, as a conv pads
-        x_BCTHW = self.resnet.frontend3D(x_B1THW)
-        x_BTCHW = x_BCTHW.transpose(1, 2)
-        no_padding = bool(padding_mask_BT.all())
-        x_VCHW = x_BTCHW.flatten(0, 1) if no_padding else x_BTCHW[padding_mask_BT]
+    def forward(self, video_B1THW: Tensor, padding_mask_BT: Tensor | None) -> Tensor:
+        if padding_mask_BT is not None:  # zeros, as a convolution pads
+            video_B1THW = video_B1THW * padding_mask_BT[:, None, :, None, None]
+        x_BTCHW = self.resnet.frontend3D(video_B1THW).transpose(1, 2)
+        x_VCHW = x_BTCHW.flatten(0, 1) if padding_mask_BT is None else x_BTCHW[padding_mask_BT]
         x_VCHW = x_VCHW.contiguous(memory_format=torch.channels_last)  # faster on a CPU
         x_VCHW = F.max_pool2d(x_VCHW, kernel_size=3, stride=2, padding=1)
         x_VC = self.resnet.trunk(x_VCHW)
         x_VD = self.proj(x_VC)
-        if no_padding:
-            return x_VD.unflatten(0, padding_mask_BT.shape)
+        if padding_mask_BT is None:
+            return x_VD.unflatten(0, x_BTCHW.shape[:2])
         x_BTD = x_VD.new_zeros(*padding_mask_BT.shape, x_VD.shape[-1])
         x_BTD[padding_mask_BT] = x_VD
         return x_BTD
@@ -248,17 +248,19 @@ class Encoder(nn.Module):
         self.layer_norm = nn.LayerNorm(config.dim)
         self.dropout = config.dropout
 
-    def forward(self, x_BTD: Tensor, padding_mask_BT: Tensor) -> Tensor:
+    def forward(self, x_BTD: Tensor, padding_mask_BT: Tensor | None) -> Tensor:
         T = x_BTD.shape[1]
-        x_BTD = x_BTD * padding_mask_BT[..., None]
+        attention_mask_B11T = None
+        if padding_mask_BT is not None:
+            x_BTD = x_BTD * padding_mask_BT[..., None]
+            attention_mask_B11T = padding_mask_BT[:, None, None, :]
         positions_BDT = self.pos_conv(x_BTD.transpose(1, 2))[..., :T]  # an even kernel adds one
         x_BTD = x_BTD + F.gelu(positions_BDT).transpose(1, 2)
         x_BTD = F.dropout(x_BTD, self.dropout, self.training)
-        no_padding = bool(padding_mask_BT.all())
-        attention_mask_B11T = None if no_padding else padding_mask_BT[:, None, None, :]
         for layer in self.layers:
             x_BTD = layer(x_BTD, attention_mask_B11T)
-        return self.layer_norm(x_BTD) * padding_mask_BT[..., None]
+        x_BTD = self.layer_norm(x_BTD)
+        return x_BTD if padding_mask_BT is None else x_BTD * padding_mask_BT[..., None]
 
 
 class Layer(nn.Module):

@@ -1,5 +1,6 @@
 """The frozen encoders: lengths, independence of neighbours, agreement with transformers' call."""
 
+import copy
 import os
 import subprocess
 import sys
@@ -62,6 +63,7 @@ def test_there_is_a_frame_for_every_20_ms_begun(audio_encoder, num_samples):
 @pytest.mark.parametrize("padded", [False, True])
 def test_clips_that_run_together_do_not_know_of_each_other(whisper_dir, padded, monkeypatch):
     monkeypatch.setattr("mome.encoders.fast_dtype", lambda device: torch.float32)
+    monkeypatch.setitem(encoders.BATCH_S, "cpu", 180)
     encoder = load_audio_encoder(whisper_dir, pad_to_30s=padded)
     clips = [speech(n, seed=n) for n in (8000, 16123, 5000, 321, 31 * 16000)]
     sizes, run = [], encoder.run
@@ -74,11 +76,37 @@ def test_clips_that_run_together_do_not_know_of_each_other(whisper_dir, padded, 
 
 def test_no_more_run_together_than_fit(video_dir, monkeypatch):
     encoder = load_video_encoder(video_dir)
-    monkeypatch.setattr("mome.encoders.VIDEO_BATCH", 8)
+    monkeypatch.setitem(encoders.BATCH_S, "cpu", 8 / 25)
     shapes, network = [], encoder.avhubert
     network.register_forward_pre_hook(lambda _, args: shapes.append(tuple(args[0].shape[:3])))
     encoder([np.zeros((n, 96, 96), np.uint8) for n in (4, 9, 1, 3, 2)])
     assert shapes == [(1, 1, 9), (2, 1, 4), (2, 1, 2)]
+
+
+@pytest.mark.parametrize("kind", ["audio", "video"])
+def test_frames_in_batches_are_those_of_each_clip_alone(
+    kind, audio_encoder, video_dir, monkeypatch
+):
+    """In float32, to 1e-4 of the norm of each clip; some clips are of equal length."""
+    monkeypatch.setattr("mome.encoders.fast_dtype", lambda device: torch.float32)
+    rng = np.random.default_rng(0)
+    if kind == "audio":
+        encoder = copy.deepcopy(audio_encoder)
+        encoder.whisper.float()
+        clips = [speech(n, seed=k) for k, n in enumerate([9600, 9600, 16000, 640, 41000, 9599])]
+    else:
+        encoder = load_video_encoder(video_dir)
+        clips = [rng.integers(0, 255, (n, 96, 96), dtype=np.uint8) for n in (15, 15, 25, 1, 64)]
+    together = encoder(clips)
+    for clip, frames in zip(clips, together, strict=True):
+        (alone,) = encoder([clip])
+        assert (frames - alone).norm() < 1e-4 * alone.norm()
+
+
+def test_bars_of_transformers_do_not_reach_log_files(whisper_dir):
+    code = f"from mome.encoders import load_audio_encoder; load_audio_encoder({str(whisper_dir)!r})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "Loading" not in done.stderr and "\r" not in done.stderr
 
 
 def test_frames_do_not_depend_on_gain_nor_offset(audio_encoder):

@@ -7,7 +7,8 @@ training adds (MoME A.3) must be there before the encoder, and noisy<n>.tsv: utt
 where the noise comes from. `none` for the mouths or for an encoder leaves that stream out.
 Before it starts, it says how much disk the features take; if less is free, it stops.
 
-The set is divided by utterance among --num_jobs processes; the numbers do not depend on how many.
+Utterances of similar length are encoded together. --num_jobs processes share these batches, and the
+numbers do not depend on how many. The log tells how much is done, a terminal shows it.
 On a cluster, run `--job 1/8` ... `--job 8/8` anywhere, then `--merge --num_jobs 8`.
 """
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from conftest import CLIPS
 
-from mome import files
+from mome import encoders, files
 from mome.bin.extract_features import main, options_of, parse
 from mome.data import ark, datadir
 from mome.data.extraction import describe
@@ -43,7 +43,9 @@ def test_the_numbers_do_not_depend_on_the_number_of_jobs(command):
     assert (one / "noisy1.tsv").read_text() == (two / "noisy1.tsv").read_text()
 
 
-def test_jobs_run_one_by_one_and_merge(command):
+def test_jobs_run_one_by_one_and_merge(command, monkeypatch):
+    """Jobs share batches, of which there are three; they do not form their own."""
+    monkeypatch.setitem(encoders.BATCH_S, "cpu", 1.1)
     options = ["--num_noisy_copies", "1"]
     whole = command(*options, out="whole")
     for i in (2, 1, 3):

@@ -10,13 +10,14 @@ import pytest
 import torch
 from conftest import CLIPS, extract
 
+from mome import encoders
 from mome.compression import compress
-from mome.data import AUDIO_FPS, SAMPLE_RATE, VIDEO_FPS, ark, audio, datadir, extraction
+from mome.data import AUDIO_FPS, SAMPLE_RATE, VIDEO_FPS, ark, audio, crops, datadir, extraction
 from mome.data.dataset import FeatureDataset, Pick
-from mome.data.extraction import averaged, merge_scps
+from mome.data.extraction import averaged, batches_of, merge_scps, width_of
 from mome.data.features import Archives
 from mome.data.noise import Noise, waveform
-from mome.encoders import load_audio_encoder, width_of
+from mome.encoders import load_audio_encoder
 
 
 def features(feats_dir, name):
@@ -86,6 +87,42 @@ def test_noisy_copies_hold_the_noise_that_was_asked_for(kind, clips_dir, encoder
         assert origin == expected_origin
         (expected,) = encoder([noisy])
         np.testing.assert_allclose(stored[utterance], expected.numpy(), atol=2e-3)
+
+
+def test_batches_hold_the_frames_that_each_clip_has_alone(clips_dir, encoder_dirs, monkeypatch):
+    """All five clips run together, padded. Arks keep two bytes a value, so the limit is wider."""
+    monkeypatch.setattr(encoders, "fast_dtype", lambda device: torch.float32)
+    feats_dir = extract(clips_dir, encoder_dirs)
+    data = datadir.read(clips_dir / "data/train")
+    audio_encoder = encoders.load_audio_encoder(encoder_dirs["audio"])
+    video_encoder = encoders.load_video_encoder(encoder_dirs["video"])
+    mouths = datadir.read_table(clips_dir / "mouths/mouths.scp")
+    for utterance, found in features(feats_dir, "audio.scp").items():
+        (alone,) = audio_encoder([waveform(data.wav[utterance])])
+        assert np.linalg.norm(found - alone.numpy()) < 2e-4 * alone.norm()
+    for utterance, found in features(feats_dir, "video.scp").items():
+        (alone,) = video_encoder([crops.read(mouths[utterance])])
+        assert np.linalg.norm(found - alone.numpy()) < 2e-4 * alone.norm()
+
+
+def test_jobs_share_the_batches_of_the_whole_set(clips_dir):
+    data = datadir.read(clips_dir / "data/train")
+    assert [sorted(b) for b in batches_of(data, CLIPS, 15)] == [sorted(CLIPS)]
+    formed = batches_of(data, CLIPS, 1.1)  # seconds; a clip counts with 0.08 s to spare
+    assert sorted(sorted(b) for b in formed) == [
+        ["ann-00001", "cid-00001"],
+        ["ann-00002"],
+        ["bob-00001", "cid-00002"],
+    ]
+
+
+@pytest.mark.parametrize("lost", ["mouths/bob-00001.mouth", "bob-00001.wav"])
+def test_a_clip_that_cannot_be_read_is_named_and_nothing_is_finished(lost, clips_dir, encoder_dirs):
+    (clips_dir / lost).write_bytes(b"no media")
+    with pytest.raises(ValueError, match="bob-00001 cannot be encoded"):
+        extract(clips_dir, encoder_dirs)
+    assert not list((clips_dir / "feats").rglob(".stamp.json"))
+    assert not list((clips_dir / "feats").rglob("*.tmp"))
 
 
 def test_what_the_crops_skipped_is_joined_by_id_and_counted(clips_dir, encoder_dirs):
