@@ -4,9 +4,7 @@ The batches are formed beforehand. While an encoder runs one, threads read the n
 batches wait in memory, however many clips there are.
 """
 
-import logging
 import random
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,11 +12,10 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from tqdm import tqdm
+
+from mome.data.progress import Progress
 
 AHEAD = 2  # batches
-LOG_EVERY_S = 30
-log = logging.getLogger(__name__)
 
 Encoder = Callable[[list[np.ndarray]], list[Any]]  # clips -> frames, a tensor for each
 Frames = Iterator[tuple[str, np.ndarray]]  # clips by name, each with its frames, (T, width)
@@ -53,13 +50,11 @@ def encode(
     `num_readers` threads call `read`, which gives the input of the encoder, or None for a clip that
     is left out. Raises ValueError, which names the clip, when one cannot be read.
     """
-    found = (
-        pair
-        for batch, clips in read_ahead(read, batches, num_readers)
-        for pair in encode_batch(encoder, batch, clips)
-    )
     num_clips = sum(map(len, batches))
-    return show_progress(found, num_clips, f"{name} {job[0]}/{job[1]}", job[0] - 1)
+    with Progress(f"{name} {job[0]}/{job[1]}", num_clips, position=job[0] - 1) as progress:
+        for batch, clips in read_ahead(read, batches, num_readers):
+            yield from encode_batch(encoder, batch, clips)
+            progress.update(len(batch))
 
 
 def encode_batch(encoder: Encoder, batch: list[str], clips: list[np.ndarray | None]) -> Frames:
@@ -107,18 +102,3 @@ def _results(batch: list[str], futures: list[Future]) -> tuple[list[str], list[A
         except (ValueError, OSError, soundfile.SoundFileError) as error:
             raise ValueError(f"{clip} cannot be encoded: {error}") from error
     return batch, found
-
-
-def show_progress(items: Iterable[Any], num_items: int, name: str, position: int = 0) -> Iterator:
-    """The items; a bar on a terminal shows how many are done, else a log line now and then."""
-    start = last = time.monotonic()
-    with tqdm(
-        total=num_items, desc=name, unit="clip", leave=False, disable=None, position=position
-    ) as bar:
-        for done, item in enumerate(items, 1):
-            yield item
-            bar.update()
-            now = time.monotonic()
-            if bar.disable and now - last >= LOG_EVERY_S:
-                last, left = now, tqdm.format_interval((now - start) / done * (num_items - done))
-                log.info("%s: %d of %d clips, %s left", name, done, num_items, left)

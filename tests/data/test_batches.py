@@ -1,7 +1,5 @@
 """Batches by length: each clip once, little padding; files are read ahead; progress."""
 
-import io
-import sys
 import threading
 import time
 
@@ -9,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from mome.data import batches
-from mome.data.batches import encode, read_ahead, show_progress, similar_lengths
+from mome.data import batches, progress
+from mome.data.batches import encode, read_ahead, similar_lengths
 
 
 def test_batches_hold_every_clip_once_and_no_more_than_fit():
@@ -93,24 +91,13 @@ def test_an_error_of_the_encoder_names_the_clips_of_the_batch():
     assert error.value.__notes__ == ["while these clips were encoded: u1 u2"]
 
 
-def test_progress_is_lines_of_the_log_where_there_is_no_terminal(monkeypatch, caplog):
+def test_progress_counts_the_clips_of_a_job(monkeypatch, caplog):
     caplog.set_level("INFO")
-    stderr = io.StringIO()
-    monkeypatch.setattr(sys, "stderr", stderr)
-    monkeypatch.setattr(batches, "LOG_EVERY_S", 0)
-    assert list(show_progress("abc", 4, "train audio 1/2")) == list("abc")
-    assert stderr.getvalue() == ""
-    assert [record.getMessage().rsplit(",", 1)[0] for record in caplog.records] == [
-        f"train audio 1/2: {n} of 4 clips" for n in (1, 2, 3)
+    monkeypatch.setattr(progress, "EVERY_S", 0)
+    encoder = lambda clips: [torch.zeros(2, 3) for _ in clips]  # noqa: E731
+    lists = [["a", "b"], ["c"]]
+    found = dict(encode(encoder, lambda name: np.zeros(3), lists, "train audio", (1, 2)))
+    assert list(found) == ["a", "b", "c"]
+    assert [message.rsplit(",", 1)[0] for message in caplog.messages] == [
+        f"train audio 1/2: {n} of 3 clips" for n in (2, 3)
     ]
-    assert caplog.records[0].getMessage().endswith(", 00:00 left")
-
-
-def test_progress_is_a_bar_on_a_terminal(monkeypatch, caplog):
-    caplog.set_level("INFO")
-    stderr = io.StringIO()
-    stderr.isatty = lambda: True
-    monkeypatch.setattr(sys, "stderr", stderr)
-    monkeypatch.setattr(batches, "LOG_EVERY_S", 0)
-    assert list(show_progress("abc", 4, "train audio 1/2")) == list("abc")
-    assert "train audio 1/2:   0%" in stderr.getvalue() and not caplog.records
