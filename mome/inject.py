@@ -48,7 +48,7 @@ def inject(llm: nn.Module, position: str, make_adapter: Callable[..., nn.Module]
             hook = _add_to_layer if position == "layer" else _add_to_block
             attach(block, make_adapter(*dims).to(device), hook)
             if position == "layer":
-                layer.input_layernorm.register_forward_hook(_keep)
+                layer.get_submodule("input_layernorm").register_forward_hook(_keep)
             count += 1
     return count
 

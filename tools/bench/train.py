@@ -12,9 +12,9 @@ They take turns, so whatever else the machine does falls on all of them; ratios 
                     Whisper's input padded to 30 s, each stream padded to the longest of the batch
                     inside the sequence
 
-Model FLOPs are those of the floor on tokens that are not padding, counted by PyTorch; utilisation is
-their rate divided by that of a large matrix product on the same device, measured here and not taken
-from a data sheet. Memory on a CPU is the growth of the process, which is less exact.
+Model FLOPs are those of the floor on tokens that are not padding, counted by PyTorch; utilisation
+is their rate divided by that of a large matrix product on the same device, measured here and not
+taken from a data sheet. Memory on a CPU is the growth of the process, which is less exact.
 """
 
 import argparse
@@ -53,7 +53,13 @@ RECIPES = {"small": "lrs3", "1b": "lrs3", "3b": "lrs2"}  # the paper's LLM of ea
 CONFIGS = {"MoME": "train_mome_layer.yaml", "LoRA": "train_mtsk_ms.yaml"}
 CLIP_S = 5.0
 TEXT_PER_S = 4.0  # tokens: three words a second, four tokens for three words
-SMALL_VIDEO = {"dim": 32, "ffn_dim": 64, "num_layers": 2, "num_heads": 4, "position_groups": 4}
+SMALL_VIDEO: dict[str, Any] = {
+    "dim": 32,
+    "ffn_dim": 64,
+    "num_layers": 2,
+    "num_heads": 4,
+    "position_groups": 4,
+}
 SMALL_VIDEO |= {"frontend_dim": 8, "resnet_dims": (8, 8), "resnet_blocks": (1, 1), "audio_dim": 0}
 
 
@@ -98,7 +104,7 @@ def sharing(llm: Any) -> Any:
 
 def random_encoders(shape: str, device: str, pad: bool, video: VideoEncoder | None = None):
     """Whisper-small and AV-HuBERT Large with random weights; small ones for a small LLM."""
-    sizes = {"d_model": 768, "encoder_layers": 12, "encoder_attention_heads": 12,
+    sizes: dict[str, Any] = {"d_model": 768, "encoder_layers": 12, "encoder_attention_heads": 12,
              "encoder_ffn_dim": 3072}  # fmt: skip
     if shape == "small":
         sizes = dict.fromkeys(sizes, 2) | {"d_model": 32, "encoder_ffn_dim": 64}
@@ -114,11 +120,11 @@ def random_encoders(shape: str, device: str, pad: bool, video: VideoEncoder | No
 # ---- what the systems read -----------------------------------------------------------------------
 
 
-def clips(number: int) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Sound and mouth of clips of 4.5 to 5.5 s, the spread of a batch of similar lengths."""
+def clips(number: int, seconds: float = CLIP_S) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Sound and mouth of clips, whose lengths differ by a tenth, as in a batch."""
     rng, found = np.random.default_rng(0), []
-    for seconds in CLIP_S * np.linspace(0.9, 1.1, number):
-        images = round(seconds * VIDEO_FPS)
+    for factor in np.linspace(0.9, 1.1, number) if number > 1 else [1.0]:
+        images = round(seconds * factor * VIDEO_FPS)
         sound = rng.standard_normal(images * SAMPLE_RATE // VIDEO_FPS).astype(np.float32)
         found.append((sound, rng.integers(0, 255, (images, 96, 96), dtype=np.uint8)))
     return found
@@ -221,7 +227,9 @@ def floor(llm: Any, model: MoMEModel, batch: dict) -> tuple[Callable[[], None], 
 
 def systems(args: argparse.Namespace, llm: Any, media: list) -> tuple[dict, dict, int, float]:
     """A call for each system; the memory that it holds; tokens of a step, their share of all."""
-    device, calls, held = args.device, {}, {}
+    device = args.device
+    calls: dict[str, Callable[[], None]] = {}
+    held: dict[str, int] = {}
     before = memory(device)
     encoders = random_encoders(args.shape, device, pad=False)
     usual = random_encoders(args.shape, device, pad=True, video=encoders["video"])
