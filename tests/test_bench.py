@@ -74,7 +74,6 @@ def test_flops_of_the_table_are_those_that_pytorch_counts(monkeypatch):
     assert scale.step_flops(corpus) * 5 == pytest.approx(counted, rel=0.02)
 
 
-@pytest.mark.slow
 def test_the_bench_of_a_training_step(tmp_path):
     output = run("train.py", "--seconds", 0.1, "--clips", 2, "--json", tmp_path / "x.jsonl")
     found = rows(tmp_path / "x.jsonl")

@@ -25,6 +25,7 @@ import socket
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -78,16 +79,22 @@ class Words:
 def settings(shape: str, name: str) -> Config:
     """The configuration of a system in the recipe whose LLM has this shape."""
     path = ROOT / f"egs/{RECIPES[shape]}/avsr1/conf" / CONFIGS[name]
-    return config.load(path, [f"train.deepspeed={ZERO}"])
+    small = ["model.projector_dim=64"] if shape == "small" else []
+    return config.load(path, [f"train.deepspeed={ZERO}", *small])
 
 
 def random_llm(shape: str, device: str, dtype: torch.dtype, layers: int | None = None) -> Any:
     """A frozen LLM with random weights, made on the device itself."""
     llm_config = shapes_of(settings(shape, "MoME").model.llm)
     if shape == "small":
-        llm_config = LlamaConfig(vocab_size=1000, hidden_size=256, intermediate_size=768,
-                                 num_hidden_layers=4, num_attention_heads=4,
-                                 num_key_value_heads=2)  # fmt: skip
+        llm_config = LlamaConfig(
+            vocab_size=500,
+            hidden_size=128,
+            intermediate_size=384,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+        )
     llm_config.num_hidden_layers = layers or llm_config.num_hidden_layers
     torch.manual_seed(0)
     with torch.device(device):
@@ -197,6 +204,14 @@ def step(engine: Any, batch: dict) -> None:
     engine.step()
 
 
+def step_online(
+    engine: Any, batch: dict, media: list, encoders: dict[str, Any], inside: bool = False
+) -> None:
+    """One step on frames that the encoders make now, with padding inside the sequence or not."""
+    batch = encoded(batch, media, encoders)
+    step(engine, padded_inside(batch) if inside else batch)
+
+
 def floor(llm: Any, model: MoMEModel, batch: dict) -> tuple[Callable[[], None], int, float]:
     """The frozen LLM over the tokens of a step; also their number and their share of all tokens."""
     seen: list[Any] = []
@@ -239,18 +254,14 @@ def systems(args: argparse.Namespace, llm: Any, media: list) -> tuple[dict, dict
     for name, kind in (("MoME", "MoME"), ("LoRA", "LoRA"), ("usual", "MoME")):
         before = memory(device)
         engine = build(llm, settings(args.shape, kind), dims, device, args.dtype)
-        calls[name] = lambda engine=engine: step(engine, batch)
+        calls[name] = partial(step, engine, batch)
         if name == "usual":
             for adapter in adapters(engine.module.llm):
                 adapter.__class__ = Loop
-            calls[name] = lambda engine=engine: step(
-                engine, padded_inside(encoded(batch, media, usual))
-            )
+            calls[name] = partial(step_online, engine, batch, media, usual, inside=True)
         elif name == "MoME":
             alone, tokens, share = floor(llm, engine.module, batch)
-            calls["MoME, online"] = lambda engine=engine: step(
-                engine, encoded(batch, media, encoders)
-            )
+            calls["MoME, online"] = partial(step_online, engine, batch, media, encoders)
         calls[name]()  # the optimiser makes its state
         held[name] = memory(device) - before
     calls = {"floor": alone} | calls
