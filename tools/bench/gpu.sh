@@ -71,7 +71,11 @@ skip() { note "$1" skipped "$2" 0; }
 # shellcheck disable=SC2329 # step calls it
 install_missing() { # from the folder of wheels; as tools/install.sh, but without a network
   local pip
-  "$python" -m venv --system-site-packages "$out/venv" || return
+  "$python" -m venv --without-pip --system-site-packages "$out/venv" || return
+  # Without pip, so that its old setuptools do not hide those that are there.
+  # It shows the packages of the system; if Python is one of an environment, these are others.
+  "$python" -c 'import site; print(*site.getsitepackages(), sep="\n")' \
+    > "$(echo "$out"/venv/lib/python3*/site-packages)/parent.pth" || return
   pip=("$out/venv/bin/python" -m pip --disable-pip-version-check install --no-index --find-links "$wheels")
   "$out/venv/bin/python" - > "$out/requirements.txt" << 'PYTHON' || return
 import tomllib
@@ -96,11 +100,15 @@ if [ -n "$wheels" ]; then
     exit 1
   fi
   python=$out/venv/bin/python
+  # A deepspeed that was there before starts the Python that it was installed with.
+  PYTHONPATH=$root:$(echo "$out"/venv/lib/python3*/site-packages)
 fi
-# Recipes call python and deepspeed by their names.
+# Recipes call python and deepspeed by their names. A link to python would leave its environment.
+python=$(command -v "$python") || exit
 mkdir -p "$out/bin"
-ln -sf "$(command -v "$python")" "$out/bin/python3"
-PATH=$(dirname "$(command -v "$python")"):$PATH
+printf '#!/bin/sh\nexec "%s" "$@"\n' "$python" > "$out/bin/python"
+chmod +x "$out/bin/python"
+PATH=$out/bin:$(dirname "$python"):$PATH
 export PATH
 
 "$python" -c 'import torch; print("GPU" if torch.cuda.is_available() else "CPU")' > "$out/device.txt" || exit
