@@ -144,7 +144,7 @@ if [ -d "$out/nano/dump/feats/train" ]; then
   done
   for zero in 0 1 2 3; do
     recipe "zero_$zero" 45 --stage 3 --stop-stage 3 --tag "zero_$zero" \
-      --train_args "$precision train.num_steps=2 train.deepspeed=conf/deepspeed_zero$zero.json"
+      --train_args "$precision train.num_steps=2 train.deepspeed=$root/egs/TEMPLATE/avsr1/conf/deepspeed_zero$zero.json"
   done
 else
   for name in 4bit 8bit zero_0 zero_1 zero_2 zero_3; do skip "$name" "nano has left no features"; done
