@@ -90,8 +90,9 @@ class MoME(nn.Module):
         if self.kind == "static":
             logits_BNR = self.choice_R.float().expand(*x_BND.shape[:-1], -1)
         else:
-            router_CRD = self.router.weight.unflatten(0, (-1, self.num_routed))
-            router_RD = router_CRD[self.scale_index if self.kind == "per_scale" else 0]
+            router_RD = self.router.weight
+            if self.kind == "per_scale":
+                router_RD = router_RD.unflatten(0, (-1, self.num_routed))[self.scale_index]
             logits_BNR = F.linear(x_BND.float(), router_RD.float())
         return logits_BNR.softmax(dim=-1)
 

@@ -47,6 +47,8 @@ def inject(llm: nn.Module, position: str, make_adapter: Callable[..., nn.Module]
             dims = (block.in_features, block.out_features) if position == "q_v" else ()
             hook = _add_to_layer if position == "layer" else _add_to_block
             attach(block, make_adapter(*dims).to(device), hook)
+            if position == "layer":
+                layer.get_submodule("input_layernorm").register_forward_hook(_keep)
             count += 1
     return count
 
@@ -101,8 +103,12 @@ def _add_to_block(block: Any, args: tuple, kwargs: dict, output):
     return _add(output, block.adapter(_input(args, kwargs)))
 
 
+def _keep(norm: Any, args: tuple, output: Tensor) -> None:
+    norm.kept = output  # until the layer ends, so that the norm is not computed twice
+
+
 def _add_to_layer(layer: Any, args: tuple, kwargs: dict, output):
-    return _add(output, layer.adapter(layer.input_layernorm(_input(args, kwargs))))
+    return _add(output, layer.adapter(layer.input_layernorm.__dict__.pop("kept")))
 
 
 def _add(output, extra: Tensor):

@@ -179,8 +179,8 @@ class MoMEModel(AbsESPnetModel):
             audio_kept: (B,) bool, optional; False zeroes the audio of an utterance.
             utterances: ids, optional, for error messages.
         """
-        batch = self.encode_mouths(batch)
-        text = [ids[:n] for ids, n in zip(batch["text"], batch["text_lengths"], strict=True)]
+        batch = with_lengths_on_cpu(self.encode_mouths(batch))
+        text = texts_of(batch)
         chosen = [Scale.parse(s) for s in scales] if scales else self.scales
         stats: dict[str, Tensor] = {}
         parts = [
@@ -197,7 +197,7 @@ class MoMEModel(AbsESPnetModel):
         stats = {name: value.detach().float() for name, value in stats.items()}
         if self.training:
             stats["llm_tokens"] = tokens
-        return loss, stats, torch.tensor(sum(len(t) + 1 for t in text), device=loss.device)
+        return loss, stats, loss.new_full((), sum(len(t) + 1 for t in text), dtype=torch.long)
 
     def _weight(self, scale: Scale) -> float:
         """Weight of a scale's loss, c_ij in MoME §3.2."""
@@ -207,7 +207,7 @@ class MoMEModel(AbsESPnetModel):
     def _scale_loss(self, scale: Scale, text: list[Tensor], batch: dict, stats: dict) -> Tensor:
         """Cross-entropy of text and EOS at a scale, plus the weighted balance loss."""
         prompts = self.prompts(scale, **batch)
-        eos = text[0].new_tensor([self.eos])
+        eos = text[0].new_full((1,), self.eos)
         embed = self.llm.get_input_embeddings()
         # A row holds prompt and text. EOS, the last target, is predicted but never read.
         # One call embeds all rows: under ZeRO 3 each call gathers the table on all devices.
@@ -226,10 +226,10 @@ class MoMEModel(AbsESPnetModel):
         loss = F.cross_entropy(self.llm.lm_head(hidden).float(), targets)
         stats[f"loss_{scale}"] = loss
         if self.training and self.config.balance_weight and self.config.adapter == "mome":
-            probs = [a.probs_BNR for a in adapters(self.llm)]
-            balance = torch.stack(
-                [balance_loss(p, self.config.num_active, padding_mask_BN) for p in probs]
-            ).mean()
+            # The layers' probabilities as one batch: a few large operations in place of many.
+            probs = torch.cat([adapter.probs_BNR for adapter in adapters(self.llm)])
+            mask = padding_mask_BN.repeat(len(probs) // len(padding_mask_BN), 1)
+            balance = balance_loss(probs, self.config.num_active, mask)
             stats[f"balance_{scale}"] = balance
             loss = loss + self.config.balance_weight * balance
         return loss
@@ -291,8 +291,8 @@ class MoMEModel(AbsESPnetModel):
 
     def ctc_loss(self, **batch) -> Tensor:
         """CTC loss of the projected tokens at the finest scale, summed over streams."""
-        batch = self.encode_mouths(batch)
-        text = [ids[:n] for ids, n in zip(batch["text"], batch["text_lengths"], strict=True)]
+        batch = with_lengths_on_cpu(self.encode_mouths(batch))
+        text = texts_of(batch)
         kept_B = torch.ones(len(text), device=batch["text"].device)
         loss = kept_B.new_zeros(())
         assert self.alignment is not None, "call add_alignment first"
@@ -316,6 +316,16 @@ class MoMEModel(AbsESPnetModel):
             "resident": sum(p.numel() for a in parts for p in a.parameters()),
             "projectors": sum(p.numel() for p in self.projectors.parameters()),
         }
+
+
+def with_lengths_on_cpu(batch: dict) -> dict:
+    """The batch with its lengths on the CPU, where Python reads them without waiting for a GPU."""
+    return {k: v.cpu() if k.endswith("_lengths") else v for k, v in batch.items()}
+
+
+def texts_of(batch: dict) -> list[Tensor]:
+    """Token ids of each utterance of a batch, without padding."""
+    return [ids[:n] for ids, n in zip(batch["text"], batch["text_lengths"].tolist(), strict=True)]
 
 
 def llm_dtype(config: ModelConfig, device: str | torch.device) -> tuple[torch.dtype, str]:

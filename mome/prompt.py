@@ -13,6 +13,7 @@ Shape key
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
 
 INSTRUCTION = {
     "asr": "Transcribe speech to text.",
@@ -63,10 +64,10 @@ def pad_right(sequences: list[Tensor]) -> tuple[Tensor, Tensor]:
     The LLM needs no attention mask here: it is causal, so padding after the text reaches no
     position that the loss reads.
     """
-    N = max(len(s) for s in sequences)
-    x_BND = torch.stack([F.pad(s, (0, 0, 0, N - len(s))) for s in sequences])
-    length_B = torch.tensor([len(s) for s in sequences], device=x_BND.device)
-    return x_BND, torch.arange(N, device=x_BND.device) < length_B[:, None]
+    x_BND = pad_sequence(sequences, batch_first=True)
+    # A blocking copy would make the host wait for all that a GPU has still to do.
+    length_B = torch.tensor([len(s) for s in sequences]).to(x_BND.device, non_blocking=True)
+    return x_BND, torch.arange(x_BND.shape[1], device=x_BND.device) < length_B[:, None]
 
 
 def pad_left(sequences: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -125,6 +125,20 @@ def test_every_gpu_of_this_machine_decodes(commands, given, jobs):
     assert "--sets test test_babble_0 --video own" in line and line.endswith(f"--num_jobs {jobs}")
 
 
+def test_the_gpus_that_a_user_has_chosen_are_those_that_run(commands, monkeypatch, tmp_path):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
+    launcher = tmp_path / "bin/deepspeed"
+    launcher.write_text(
+        f'#!/bin/sh\necho "deepspeed $CUDA_VISIBLE_DEVICES $*" >> {tmp_path}/commands\n'
+    )
+    launcher.chmod(0o755)
+    lines = commands("--test_snrs", "0", stages=(3, 4))
+    (line,) = [line for line in lines if line.startswith("deepspeed")]
+    assert line.startswith("deepspeed 5 ") and "--num_gpus" not in line  # it would take GPU 0
+    (line,) = [line for line in lines if "mome.bin.decode" in line]
+    assert line.endswith("--num_jobs 1")
+
+
 def test_slurm_gives_a_gpu_to_each_job_that_encodes_or_decodes(commands):
     slurm = ("--cmd_backend", "slurm", "--num_nodes", "2", "--ngpu", "4", "--nj", "6")
     lines = commands(*slurm, "--test_snrs", "", "--video_checks", "test", stages=(1, 2))

@@ -30,7 +30,8 @@ class Loop(MoME):
 
     def forward(self, x_BND: Tensor) -> Tensor:
         x_ND = x_BND.flatten(0, 1)
-        gate_NE = self.route(x_ND)
+        self.probs_BNR = self.probabilities(x_BND)
+        gate_NE = self._keep_top(self.probs_BNR).flatten(0, 1)
         out_ND = torch.zeros_like(x_ND)
         H = self.expert_dim
         for e in range(self.num_routed + self.num_shared):
@@ -142,15 +143,21 @@ def rounds(calls: dict, seconds: float, device: str) -> dict[str, list[float]]:
     spent: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
+    wait_for(device)
     end = time.monotonic() + seconds * len(calls)
     while time.monotonic() < end or min(map(len, spent.values())) < 5:
         for name, call in calls.items():
             start = time.perf_counter()
             call()
-            if device == "cuda":
-                torch.cuda.synchronize()
+            wait_for(device)
             spent[name].append(time.perf_counter() - start)
     return spent
+
+
+def wait_for(device: str) -> None:
+    """Wait until a GPU has done its work; a CPU has."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def ratio(spent: dict[str, list[float]], name: str, other: str) -> list[float]:

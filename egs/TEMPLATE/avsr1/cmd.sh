@@ -4,7 +4,13 @@
 
 cores() { env -u OMP_NUM_THREADS nproc; } # nproc alone would answer OMP_NUM_THREADS
 
-num_gpus() { nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true; }
+num_gpus() { # of this machine; those of CUDA_VISIBLE_DEVICES where it is set
+  if [ -n "${CUDA_VISIBLE_DEVICES+set}" ]; then
+    tr ',' '\n' <<< "$CUDA_VISIBLE_DEVICES" | grep -c '^[^-]' || true # -1: none
+  else
+    nvidia-smi -L 2>/dev/null | grep -c '^GPU' || true
+  fi
+}
 
 # ---- checks ----------------------------------------------------------------------------------------
 
@@ -97,12 +103,17 @@ run_training() { # options of mome.bin.train, which is started once for each GPU
   elif [ -n "$hostfile" ]; then
     train_on_hosts "$@"
   else
-    local procs=$ngpu launcher
+    local procs=$ngpu launcher visible
     if [ "$ngpu" = 0 ]; then
       procs=$cpu_procs
       OMP_NUM_THREADS=$(($(cores) > procs ? $(cores) / procs : 1))
     fi
     launcher=(--num_gpus "$procs")
+    if [ "$ngpu" != 0 ] && [ -n "${CUDA_VISIBLE_DEVICES:-}" ]; then
+      visible=$(cut -d, -f "1-$ngpu" <<< "$CUDA_VISIBLE_DEVICES")
+      local -x CUDA_VISIBLE_DEVICES=$visible # beside --num_gpus the launcher would ignore it
+      launcher=()
+    fi
     launch "$@"
   fi
 }
