@@ -21,6 +21,7 @@ allow nj 'auto|[1-9][0-9]*' "a number of jobs, 1 or more, or auto"
 allow max_skipped "$share" "a share of the clips, 0 to 1, such as 0.01"
 allow max_skipped_test "$share" "a share of the clips, 0 to 1, such as 0.01"
 allow ngpu 'auto|[0-9]+' "a number of GPUs, 0 (the CPU) or more, or auto"
+allow landmarks_every '[1-9][0-9]*' "a number of images, 1 or more"
 allow cpu_procs '[1-9][0-9]*' "a number of processes, 1 or more"
 allow num_nodes '[1-9][0-9]*' "a number of machines, 1 or more"
 allow decode_model 'best|average|checkpoints/step_[0-9]+' "best, average or checkpoints/step_<n>"
@@ -105,7 +106,7 @@ make_media() {
   for set in train valid test; do
     run_jobs "dump/logs/mouths_$set" "$(jobs_for "data/$set")" slurm.conf \
       python -m mome.bin.crop_mouths "data/$set" "dump/mouths/$set" --landmarks "$landmarks" \
-      "${skip_options[@]}"
+      --landmarks_every "$landmarks_every" "${skip_options[@]}"
   done
   if [ "${#test_sets[@]}" -gt 1 ]; then
     python -m mome.bin.add_noise data/test data/test --noise "${noises[@]}" --snrs "${snrs[@]}" \
@@ -114,7 +115,7 @@ make_media() {
 }
 
 make_features() {
-  local set options noisy_snrs stored=(train valid "${test_sets[@]}")
+  local set options noisy_snrs extract sets_at_once=1 stored=(train valid "${test_sets[@]}")
   audio_encoder=$(setting encoders.audio)
   video_encoder=$(setting encoders.video)
   if [ -f "$recipe_dir/local/video_encoder.sh" ]; then # the corpus has no pretrained one
@@ -129,6 +130,9 @@ make_features() {
     log "Training changes the video encoder: the features of all sets are computed when they are needed"
     stored=()
   fi
+  if [ "$cmd_backend" = local ] && [ "$(num_gpus)" = 0 ]; then
+    sets_at_once=$(all_jobs) # the small sets; one job each, since starting takes longer than encoding
+  fi
   for set in "${stored[@]}"; do
     options=(--audio_encoder "$audio_encoder" --video_encoder "$video_encoder")
     options+=(--store_rate "$(setting encoders.store_rate)" "${skip_options[@]}")
@@ -139,9 +143,15 @@ make_features() {
       options+=(--noise "$(setting encoders.noise)" --noisy_snrs "${noisy_snrs[@]}")
       [ -z "$(setting encoders.noise_dir)" ] || options+=(--noise_dir "$(setting encoders.noise_dir)")
     fi
-    run_jobs "dump/logs/feats_$set" "$(encoder_jobs_for "data/$set")" "$(gpu_options)" \
-      python -m mome.bin.extract_features "data/$set" "dump/mouths/${set%%_*}" "$feats/$set" "${options[@]}"
+    extract=(python -m mome.bin.extract_features "data/$set" "dump/mouths/${set%%_*}" "$feats/$set" "${options[@]}")
+    if [ "$set" = train ] || [ "$sets_at_once" = 1 ]; then
+      run_jobs "dump/logs/feats_$set" "$(encoder_jobs_for "data/$set")" "$(gpu_options)" "${extract[@]}"
+      continue
+    fi
+    if [ "$(jobs -rp | wc -l)" -ge "$sets_at_once" ]; then wait -n; fi
+    "${extract[@]}" &
   done
+  while [ -n "$(jobs -p)" ]; do wait -n; done # a set that failed ends the stage
 }
 
 train() {

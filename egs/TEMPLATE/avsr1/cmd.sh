@@ -83,7 +83,7 @@ fail() { # exit status, message; for a job that failed
 # Encoding and decoding: a task has a GPU, unless there are none.
 gpu_options() { if [ "$ngpu" = 0 ]; then echo slurm.conf; else echo slurm_gpu.conf; fi; }
 
-num_devices() { # that decode: GPUs of this machine, or as many as train by Slurm; at least 1
+num_devices() { # processes that decode: one for each GPU of this machine, or as many as train
   local found
   if [ "$cmd_backend" = slurm ]; then
     found=$((num_nodes * ngpu))
@@ -91,6 +91,7 @@ num_devices() { # that decode: GPUs of this machine, or as many as train by Slur
     found=$(num_gpus)
     if [ "$ngpu" != auto ] && [ "$ngpu" -lt "$found" ]; then found=$ngpu; fi
   fi
+  if [ "$found" = 0 ] && [ "$cmd_backend" = local ]; then found=$cpu_procs; fi
   echo $((found > 0 ? found : 1))
 }
 

@@ -15,11 +15,12 @@ max_skipped=0.01    # share of the clips of a set that may be left out
 max_skipped_test=0  # the same for test sets
 cmd_backend=local   # where jobs, training and decoding run: local, or slurm with conf/slurm*.conf
 ngpu=auto           # GPUs of a machine that train and decode; auto: all, 0: the CPU
-cpu_procs=1         # training processes on a CPU
+cpu_procs=1         # processes that train and decode on a CPU; they share its cores
 num_nodes=1         # machines that train, with --cmd_backend slurm
 hostfile=           # machines that train, reached by ssh: lines such as "node1 slots=8"
 launcher_args=      # more options of DeepSpeed's launcher, such as "--master_addr 10.0.0.1"
 landmarks=mediapipe # how the mouth is found: mediapipe, mtcnn or centre
+landmarks_every=1   # find it in each n-th image and interpolate: faster, for heads that move slowly
 test_noise=babble   # noises of the test sets: babble, speech_shaped, pink, white; or names in noise_dir
 test_snrs="5 0 -5"  # signal-to-noise ratios in dB: each noise at each ratio is a test set
 noise_dir=          # folder of your own noise, such as MUSAN; test_noise then names folders or files in it
