@@ -89,6 +89,7 @@ def compress(
     if lengths_B is None:
         lengths_B = torch.full((B,), T, device=frames_BTD.device)
     else:
+        lengths_B = lengths_B.to(frames_BTD.device, non_blocking=True)
         padding_mask_BT = torch.arange(T, device=frames_BTD.device) < lengths_B[:, None]
         frames_BTD = frames_BTD * padding_mask_BT[..., None]
     missing = N * rate - T  # negative when the tail is dropped

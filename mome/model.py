@@ -197,7 +197,7 @@ class MoMEModel(AbsESPnetModel):
         stats = {name: value.detach().float() for name, value in stats.items()}
         if self.training:
             stats["llm_tokens"] = tokens
-        return loss, stats, torch.tensor(sum(len(t) + 1 for t in text), device=loss.device)
+        return loss, stats, loss.new_full((), sum(len(t) + 1 for t in text), dtype=torch.long)
 
     def _weight(self, scale: Scale) -> float:
         """Weight of a scale's loss, c_ij in MoME §3.2."""
@@ -207,7 +207,7 @@ class MoMEModel(AbsESPnetModel):
     def _scale_loss(self, scale: Scale, text: list[Tensor], batch: dict, stats: dict) -> Tensor:
         """Cross-entropy of text and EOS at a scale, plus the weighted balance loss."""
         prompts = self.prompts(scale, **batch)
-        eos = text[0].new_tensor([self.eos])
+        eos = text[0].new_full((1,), self.eos)
         embed = self.llm.get_input_embeddings()
         # A row holds prompt and text. EOS, the last target, is predicted but never read.
         # One call embeds all rows: under ZeRO 3 each call gathers the table on all devices.

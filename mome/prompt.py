@@ -65,7 +65,7 @@ def pad_right(sequences: list[Tensor]) -> tuple[Tensor, Tensor]:
     """
     N = max(len(s) for s in sequences)
     x_BND = torch.stack([F.pad(s, (0, 0, 0, N - len(s))) for s in sequences])
-    length_B = torch.tensor([len(s) for s in sequences], device=x_BND.device)
+    length_B = torch.tensor([len(s) for s in sequences]).to(x_BND.device, non_blocking=True)
     return x_BND, torch.arange(N, device=x_BND.device) < length_B[:, None]
 
 
