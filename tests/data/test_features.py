@@ -74,7 +74,7 @@ def test_what_a_worker_reads_holds_media_and_no_frames(online):
     data = online()
     batch = data.read(picks(0, copy=1))
     assert "audio" not in batch and "video" not in batch
-    assert [x.dtype for x in (batch["sounds"][0], batch["mouths"][0])] == [np.float32, np.uint8]
+    assert [batch[name][0].ndim for name in ("sounds", "mouths")] == [1, 3]
     frames = data.collate(picks(0, copy=1))
     assert data.source.encoded(batch).keys() == frames.keys()
     assert "sounds" not in frames and "mouths" not in frames
