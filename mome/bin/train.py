@@ -51,28 +51,28 @@ def train(
     steps, to_read = itertools.tee(left)
     draws = itertools.chain.from_iterable(to_read)
     ahead = ReadAhead(data, draws, cfg.data_workers, engine.device)
-    batches = iter(ahead)
-    for step, drawn in enumerate(steps, start=trainer.step):
-        lr = learning_rate(step, cfg)
-        for group in engine.optimizer.param_groups:
-            group["lr"] = lr
-        tokens = total(sum(data.num_targets(picks) for picks, _ in drawn), engine.device)
-        for batch in itertools.islice(batches, cfg.accumulation):
-            loss, stats, weight = engine(**batch)
-            # DeepSpeed averages over devices and accumulation; this makes it a mean over tokens.
-            engine.backward(loss * (weight * num_batches / tokens).float())
-            engine.step()
-            trainer.add(stats, weight)
-        trainer.end_step(lr, ahead.seconds_waited())
-        is_last = trainer.step == cfg.num_steps
-        if trainer.step % cfg.valid_every == 0 or is_last:
-            trainer.validate()
-        stop = trainer.stop and not is_last
-        if trainer.step % cfg.save_every == 0 or is_last or stop:
-            trainer.save()
-        if stop:
-            log.info(f"stopped by SIGTERM after step {trainer.step}, saved; --resume continues")
-            sys.exit(STOPPED)
+    with contextlib.closing(iter(ahead)) as batches:  # it ends the workers
+        for step, drawn in enumerate(steps, start=trainer.step):
+            lr = learning_rate(step, cfg)
+            for group in engine.optimizer.param_groups:
+                group["lr"] = lr
+            tokens = total(sum(data.num_targets(picks) for picks, _ in drawn), engine.device)
+            for batch in itertools.islice(batches, cfg.accumulation):
+                loss, stats, weight = engine(**batch)
+                # DeepSpeed averages over devices and accumulation; this is a mean over tokens.
+                engine.backward(loss * (weight * num_batches / tokens).float())
+                engine.step()
+                trainer.add(stats, weight)
+            trainer.end_step(lr, ahead.seconds_waited())
+            is_last = trainer.step == cfg.num_steps
+            if trainer.step % cfg.valid_every == 0 or is_last:
+                trainer.validate()
+            stop = trainer.stop and not is_last
+            if trainer.step % cfg.save_every == 0 or is_last or stop:
+                trainer.save()
+            if stop:
+                log.info(f"stopped by SIGTERM after step {trainer.step}, saved; --resume continues")
+                sys.exit(STOPPED)
 
 
 def run_training(

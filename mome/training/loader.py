@@ -9,6 +9,7 @@ import gc
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterable, Iterator
 
@@ -42,22 +43,24 @@ class ReadAhead:
             # use the device, which a forked process cannot, and do not.
             multiprocessing_context="fork" if num_workers else None,
             worker_init_fn=start_worker,
-            persistent_workers=num_workers > 0,
             pin_memory=device.type == "cuda",
             generator=torch.Generator(),  # the global one stays as it is
         )
 
     def __iter__(self) -> Iterator[dict]:
-        batches = iter(self.loader)
-        while True:
-            start = time.monotonic()
-            batch = next(batches, None)
-            self.waited += time.monotonic() - start
-            if batch is None:
-                return
-            if isinstance(batch, Exception):
-                raise batch
-            yield self.source.encoded(to_device(batch, self.device))
+        batches = iter(self.loader)  # starts the workers
+        try:
+            while True:
+                start = time.monotonic()
+                batch = next(batches, None)
+                self.waited += time.monotonic() - start
+                if batch is None:
+                    return
+                if isinstance(batch, Exception):
+                    raise batch
+                yield self.source.encoded(to_device(batch, self.device))
+        finally:
+            del batches  # ends them, even if an error keeps this frame
 
     def seconds_waited(self) -> float:
         """Seconds that the caller has waited for batches since its last question."""
@@ -80,14 +83,22 @@ class _Reader(Dataset):
 
 
 def start_worker(number: int) -> None:
-    """Prepare a new worker; it ends with its parent, and no sooner."""
+    """Prepare a new worker; it ends when its parent does or says so, and not before."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "prctl"):  # Linux
         libc.prctl(SET_PDEATHSIG, signal.SIGKILL)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the main process finishes its step first
+    # A cluster sends SIGTERM to all processes, but the parent still needs batches for its step.
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    threading.Thread(target=_end_at_sigterm_of, args=[os.getppid()], daemon=True).start()
     gc.freeze()  # collections would write to the memory shared with the parent, and so copy it
     if number:  # what each process logs once is logged by the first worker
         logging.getLogger().setLevel(logging.WARNING)
+
+
+def _end_at_sigterm_of(sender: int) -> None:
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != sender:
+        pass
+    os._exit(0)
 
 
 def count_workers(setting: str, device: torch.device) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import is_running
 
 from mome.data.dataset import Sampler
 from mome.training import loader
@@ -118,11 +119,6 @@ next(batches)
 print("reading", flush=True)
 time.sleep(100)
 """
-
-
-def is_running(pid: int) -> bool:
-    path = Path(f"/proc/{pid}/stat")
-    return path.exists() and path.read_text().rpartition(")")[2].split()[0] not in "ZX"
 
 
 @pytest.mark.parametrize("busy", [[], ["busy"]])
