@@ -66,5 +66,5 @@ class Alignment(nn.Module):
             reduction="none",
             zero_infinity=True,
         )
-        per_token_B = loss_B / target_lengths.to(loss_B.device)
+        per_token_B = loss_B / target_lengths.to(loss_B.device, non_blocking=True)
         return (per_token_B * weight_B).sum() / weight_B.sum().clamp(min=1)

@@ -178,6 +178,7 @@ class TrainConfig:
     scales_per_step: int = 0  # scales of a batch, drawn at random for each step; 0: all
     noisy_share: float = 0.5  # share of the training utterances whose audio is noisy
     audio_dropout: float = 0.0  # share of the training utterances whose audio is zeroed
+    data_workers: str = "auto"  # processes of each device that read ahead; a number, or "auto"
     gradient_checkpointing: bool = False  # recompute layers in the backward pass: less memory
     valid_every: int = 1000  # steps
     save_every: int = 1000
@@ -190,6 +191,10 @@ class TrainConfig:
         for name in ("noisy_share", "audio_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"train.{name} is a share, 0 to 1; got {getattr(self, name)}")
+        if self.data_workers != "auto" and not self.data_workers.isdecimal():
+            raise ValueError(
+                f"train.data_workers must be auto or a whole number, got {self.data_workers!r}"
+            )
         for name in ("num_steps", "max_frames", "accumulation", "valid_every", "save_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"train.{name} must be 1 or more, got {getattr(self, name)}")

@@ -211,6 +211,14 @@ def metrics(exp_dir: Path) -> list[dict]:
     return [json.loads(line) for line in (exp_dir / "metrics.jsonl").read_text().splitlines()]
 
 
+def is_running(pid: int) -> bool:
+    """Whether there is such a process, and it has not ended."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except OSError:
+        return False
+
+
 def assert_same_training(one: Path, other: Path) -> None:
     """Of two experiments: the same losses at each step, and the same weights at the end."""
     assert len(metrics(one)) == len(metrics(other))

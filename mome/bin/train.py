@@ -11,6 +11,7 @@ exit status 143.
 
 import argparse
 import contextlib
+import itertools
 import logging
 import signal
 import sys
@@ -23,12 +24,13 @@ import torch.distributed as dist
 from mome import config, files
 from mome.bin import Parser, run
 from mome.config import Config, TrainConfig
-from mome.data.dataset import FeatureDataset, Sampler, to_device
+from mome.data.dataset import FeatureDataset, Sampler
 from mome.data.features import open_source
 from mome.model import STREAMS, llm_dtype, load_llm
 from mome.training import distributed, experiment
 from mome.training.distributed import total
-from mome.training.trainer import Trainer, learning_rate, num_targets
+from mome.training.loader import ReadAhead
+from mome.training.trainer import Trainer, learning_rate
 from mome.training.warmup import prepare_projectors
 
 log = logging.getLogger(__name__)
@@ -45,30 +47,32 @@ def train(
     their sizes, and over the scales trained.
     """
     num_batches = sampler.world * cfg.accumulation  # in a step
-    for step, batches in enumerate(sampler.steps(start=trainer.step), start=trainer.step):
-        if step >= cfg.num_steps:
-            break
-        lr = learning_rate(step, cfg)
-        for group in engine.optimizer.param_groups:
-            group["lr"] = lr
-        loaded = [(to_device(data.collate(picks), engine.device), s) for picks, s in batches]
-        tokens = total(sum(num_targets(batch) for batch, _ in loaded), engine.device)
-        for batch, scales in loaded:
-            loss, stats, weight = engine(**batch, scales=scales)
-            # DeepSpeed averages over devices and accumulation; this makes it a mean over tokens.
-            engine.backward(loss * (weight * num_batches / tokens))
-            engine.step()
-            trainer.add(stats, weight)
-        trainer.end_step(lr, tokens)
-        is_last = trainer.step == cfg.num_steps
-        if trainer.step % cfg.valid_every == 0 or is_last:
-            trainer.validate()
-        stop = total(trainer.asked_to_stop, engine.device) and not is_last
-        if trainer.step % cfg.save_every == 0 or is_last or stop:
-            trainer.save()
-        if stop:
-            log.info(f"stopped by SIGTERM after step {trainer.step}, saved; --resume continues")
-            sys.exit(STOPPED)
+    left = itertools.islice(sampler.steps(trainer.step), cfg.num_steps - trainer.step)
+    steps, to_read = itertools.tee(left)
+    draws = itertools.chain.from_iterable(to_read)
+    ahead = ReadAhead(data, draws, cfg.data_workers, engine.device)
+    with contextlib.closing(iter(ahead)) as batches:  # it ends the workers
+        for step, drawn in enumerate(steps, start=trainer.step):
+            lr = learning_rate(step, cfg)
+            for group in engine.optimizer.param_groups:
+                group["lr"] = lr
+            tokens = total(sum(data.num_targets(picks) for picks, _ in drawn), engine.device)
+            for batch in itertools.islice(batches, cfg.accumulation):
+                loss, stats, weight = engine(**batch)
+                # DeepSpeed averages over devices and accumulation; this is a mean over tokens.
+                engine.backward(loss * (weight * num_batches / tokens).float())
+                engine.step()
+                trainer.add(stats, weight)
+            trainer.end_step(lr, ahead.seconds_waited())
+            is_last = trainer.step == cfg.num_steps
+            if trainer.step % cfg.valid_every == 0 or is_last:
+                trainer.validate()
+            stop = trainer.stop and not is_last
+            if trainer.step % cfg.save_every == 0 or is_last or stop:
+                trainer.save()
+            if stop:
+                log.info(f"stopped by SIGTERM after step {trainer.step}, saved; --resume continues")
+                sys.exit(STOPPED)
 
 
 def run_training(

@@ -31,6 +31,9 @@ class Pick:
     seed: tuple[int, ...] = ()  # of the augmentation, see mome/data/features.py
 
 
+Draw = tuple[list[Pick], list[str] | None]  # a batch, and the scales to train it at; None: all
+
+
 @runtime_checkable
 class FrameSource(Protocol):
     """Where the frames of a set come from: `Archives` or `Online` of mome/data/features.py."""
@@ -53,7 +56,10 @@ class FrameSource(Protocol):
         """The frames of utterances as their picks ask for them, (T_i, width) float32."""
 
     def batch_entries(self, stream: str, chosen: list[tuple[str, Pick]]) -> dict[str, Any]:
-        """What a batch holds of a stream, under the keys that MoMEModel takes."""
+        """What a batch holds of a stream before `encoded`; a process without a device reads it."""
+
+    def encoded(self, batch: dict) -> dict:
+        """The batch under the keys that MoMEModel takes: frames in place of media to encode."""
 
 
 class FeatureDataset:
@@ -106,6 +112,10 @@ class FeatureDataset:
 
     def collate(self, picks: list[int] | list[Pick]) -> dict:
         """A padded batch, as MoMEModel.forward takes it."""
+        return self.source.encoded(self.read(picks))
+
+    def read(self, picks: list[int] | list[Pick]) -> dict:
+        """The part of `collate` that needs no device."""
         picks = [Pick(pick) if isinstance(pick, int) else pick for pick in picks]
         utterances = [self.utterances[pick.index] for pick in picks]
         texts = [torch.tensor(self.ids[u]) for u in utterances]
@@ -119,6 +129,10 @@ class FeatureDataset:
         if "audio" in self.streams and not all(pick.audio_kept for pick in picks):
             batch["audio_kept"] = torch.tensor([pick.audio_kept for pick in picks])
         return batch
+
+    def num_targets(self, picks: list[Pick]) -> int:
+        """Text tokens of a batch, an EOS for each utterance included."""
+        return sum(len(self.ids[self.utterances[pick.index]]) + 1 for pick in picks)
 
     def check_encoders(self, trained: dict[str, Any]) -> None:
         """ValueError when other encoders made the frames than `trained`, a feats.json, says."""
@@ -183,8 +197,8 @@ class Sampler:
     scales: tuple[str, ...] = ()  # to draw from
     scales_per_step: int = 0  # 0: all
 
-    def steps(self, start: int = 0) -> Iterator[list[tuple[list[Pick], list[str] | None]]]:
-        """From step `start` on: this device's batches, each with the scales to train it at."""
+    def steps(self, start: int = 0) -> Iterator[list[Draw]]:
+        """From step `start` on: this device's batches."""
         per_step = self.accumulation * self.world
         k, step = 0, []
         for epoch in range(10**9):
@@ -212,9 +226,7 @@ class Sampler:
             f" utterances, without padding; {steps:.1f} steps an epoch"
         )
 
-    def _draw(
-        self, indices: list[int], seed: tuple[int, ...]
-    ) -> tuple[list[Pick], list[str] | None]:
+    def _draw(self, indices: list[int], seed: tuple[int, ...]) -> Draw:
         """How each utterance of a batch is picked, and the scales to train the batch at."""
         picks, rng = [], np.random.default_rng(seed)
         for index in indices:
@@ -236,5 +248,13 @@ def _media(frames: float) -> str:
 
 
 def to_device(batch: dict, device: torch.device) -> dict:
-    """Move the tensors of a batch to a device; the rest stays as it is."""
-    return {k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
+    """Start to copy the tensors of a batch to a device.
+
+    Lengths stay on the CPU, where they are read; the device would have to be waited for.
+    """
+    return {
+        key: value.to(device, non_blocking=True)
+        if isinstance(value, torch.Tensor) and not key.endswith("_lengths")
+        else value
+        for key, value in batch.items()
+    }

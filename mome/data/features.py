@@ -100,6 +100,10 @@ class Archives:
         """The padded frames, and how many each utterance has."""
         return padded(stream, self.frames(stream, chosen))
 
+    def encoded(self, batch: dict) -> dict:
+        """The batch itself: it holds frames already."""
+        return batch
+
 
 class Online:
     """The frames of a data directory, `data/<set>/`, encoded when they are asked for.
@@ -161,11 +165,20 @@ class Online:
         return self.encoders[stream](self.media(stream, chosen))
 
     def batch_entries(self, stream: str, chosen: list[tuple[str, Pick]]) -> dict[str, Any]:
-        """The padded frames; of a video encoder that the model trains, the mouths as a list."""
-        if stream == "video" and self.config.video_lora_rank:
-            mouths = self.media(stream, chosen)
-            return {"mouths": mouths, "video_lengths": torch.tensor([len(x) for x in mouths])}
-        return padded(stream, self.frames(stream, chosen))
+        """The media as a list, and the number of frames of video."""
+        media = self.media(stream, chosen)
+        if stream == "audio":
+            return {"sounds": media}
+        return {"mouths": media, "video_lengths": torch.tensor([len(x) for x in media])}
+
+    def encoded(self, batch: dict) -> dict:
+        """The batch with frames in place of media, but for mouths that the model encodes."""
+        for stream, media in (("audio", "sounds"), ("video", "mouths")):
+            trained = stream == "video" and self.config.video_lora_rank
+            if media in batch and not trained:
+                batch = batch | padded(stream, self.encoders[stream](batch[media]))
+                del batch[media]
+        return batch
 
     def media(self, stream: str, chosen: list[tuple[str, Pick]]) -> list[np.ndarray]:
         """The encoder's input: what `sound` or `mouth` gives for each utterance."""

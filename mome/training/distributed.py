@@ -7,7 +7,7 @@ import contextlib
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else
 import deepspeed
 import torch.distributed as dist
 from deepspeed.accelerator import get_accelerator
+from torch import Tensor
 from transformers.integrations import HfDeepSpeedConfig
 
 from mome.config import Config
@@ -89,29 +90,62 @@ def agreed(value: Any) -> Any:
     return values[0]
 
 
-def total(number: float, device: torch.device) -> float:
-    """The sum of a number over all devices."""
-    value = torch.tensor(float(number), device=device, dtype=torch.float64)
+def total(number: float, device: torch.device) -> Tensor:
+    """The sum of a number over all devices, (), float64, on this device."""
+    value = torch.full((), float(number), device=device, dtype=torch.float64)
     dist.all_reduce(value)
-    return value.item()
+    return value
 
 
-def mean_over_devices(batch_stats: list[tuple[dict[str, float], float]]) -> dict[str, float]:
-    """Weighted means over the batches of all devices; a batch may lack some of the values.
+def sums_over_devices(
+    batch_stats: list[tuple[dict[str, Tensor], Tensor]],
+    names: list[str],
+    device: torch.device,
+    numbers: Sequence[float | Tensor] = (),
+) -> Tensor:
+    """Sums over the batches of all devices, by one call, (2 * names + numbers,) float64.
 
-    `batch_stats` holds the values by name and the weight of each batch of this device.
+    They are: of each name, value times weight; of each name, the weights of the batches that have
+    it; then those of `numbers`. Nothing here waits for the device.
+
+    Args:
+        batch_stats: values by name, and the weight, of each batch of this device.
+        names: all names that a batch may have.
+        numbers: more numbers of this device.
     """
-    gathered_stats: list = [batch_stats]
-    if dist.get_world_size() > 1:
-        gathered_stats = [None] * dist.get_world_size()
-        dist.all_gather_object(gathered_stats, batch_stats)
-    sums: dict[str, list[float]] = {}
-    for stats, weight in (pair for device_stats in gathered_stats for pair in device_stats):
-        for name, value in stats.items():
-            entry = sums.setdefault(name, [0.0, 0.0])
-            entry[0] += value * weight
-            entry[1] += weight
-    return {name: value / weight for name, (value, weight) in sums.items()}
+    zero = torch.zeros((), dtype=torch.float64, device=device)
+    sums = zero.repeat(2, len(names))
+    for stats, weight in batch_stats:
+        assert stats.keys() <= set(names), f"{stats.keys() - set(names)} has no place"
+        has = torch.tensor([float(name in stats) for name in names], dtype=torch.float64)
+        values = torch.stack([stats.get(name, zero).double() for name in names])
+        sums += torch.stack([values, has.to(device, non_blocking=True)]) * weight
+    flat = torch.cat([sums.flatten(), *((zero + number).view(1) for number in numbers)])
+    dist.all_reduce(flat)
+    return flat
+
+
+def means(sums: list[float], names: list[str]) -> dict[str, float]:
+    """Weighted means of the names that a batch had, from the numbers of `sums_over_devices`."""
+    weights = sums[len(names) : 2 * len(names)]
+    found = zip(names, sums, weights, strict=False)
+    return {name: value / weight for name, value, weight in found if weight}
+
+
+class OnHost:
+    """A tensor on its way to the CPU, while the device goes on with what comes after it."""
+
+    def __init__(self, x: Tensor):
+        self.copy = x.to("cpu", non_blocking=True)
+        self.arrived = torch.cuda.Event() if x.is_cuda else None
+        if self.arrived:
+            self.arrived.record()
+
+    def tolist(self) -> list[float]:
+        """Its numbers; waits until they are here."""
+        if self.arrived:
+            self.arrived.synchronize()
+        return self.copy.tolist()
 
 
 def clock(seconds: float) -> str:

@@ -137,7 +137,8 @@ def provenance(cfg: Config, **dirs: Path) -> dict:
         table = "feats.json" if (path / "feats.json").exists() else "wav.scp"
         digests[f"{name}_set"] = files.digest(path / table) + files.digest(path / "text")
     settings = flatten(json.loads(json.dumps(as_dict(cfg))))
-    del settings["model.llm_dtype"]  # another machine may continue the run in another precision
+    # Another machine may continue the run in another precision, and with more processes that read.
+    del settings["model.llm_dtype"], settings["train.data_workers"]
     return settings | digests
 
 

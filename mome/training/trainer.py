@@ -6,6 +6,7 @@ import math
 import shutil
 import signal
 import time
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,11 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from mome import checkpoint, files
+from mome.compression import Scale
 from mome.config import Config, TrainConfig
-from mome.data.dataset import FeatureDataset, Pick, plan, to_device
-from mome.training.distributed import clock, gathered, mean_over_devices, total
+from mome.data.dataset import Draw, FeatureDataset, Pick, plan
+from mome.training.distributed import OnHost, clock, gathered, means, sums_over_devices
+from mome.training.loader import ReadAhead
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +43,7 @@ class Trainer:
         base: dict,
         floor: float,
     ):
-        self.engine, self.cfg, self.exp_dir, self.valid = engine, cfg, exp_dir, valid
+        self.engine, self.cfg, self.exp_dir = engine, cfg, exp_dir
         self.base, self.floor = base, floor
         self.step, self.best_loss, self.num_tokens = 0, math.inf, 0.0
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
@@ -49,55 +52,107 @@ class Trainer:
         self.report: SubReporter = self.reporter.start_epoch("train", 1)  # since a validation
         self.board = SummaryWriter(str(exp_dir / "tensorboard")) if self.rank == 0 else None
         self.metrics_path = exp_dir / "metrics.jsonl"
-        self.batch_stats: list[tuple[dict[str, float], float]] = []  # of the step so far, here
-        self.llm_tokens = 0.0  # prompt and text of the step so far, over its scales, here
-        self.asked_to_stop = False
+        # Of the step so far, here. All stays on the device until the step is written.
+        self.batch_stats: list[tuple[dict[str, Tensor], Tensor]] = []
+        self.llm_tokens: float | Tensor = 0.0  # prompt and text, over the scales
+        self.names = names_of_stats(engine.module.scales)
+        # Steps that the device may still be working on: a GPU computes the next step meanwhile.
+        self.unwritten: deque[tuple[int, float, float, OnHost]] = deque()
+        self.most_unwritten = int(engine.device.type == "cuda")
+        self.step_began = self.start_time
+        self.seconds = self.seconds_waited = 0.0  # in the steps since the last log line
+        self.asked_to_stop = False  # this process
+        self.stop = False  # all processes, known to all of them at the same step
+        self._open_valid(valid)
         signal.signal(signal.SIGTERM, self._stop)  # a cluster sends it before it takes a node away
+
+    def _open_valid(self, valid: FeatureDataset) -> None:
+        """Choose the validation batches that this device counts."""
+        lengths = [valid.length(i) for i in range(len(valid))]
+        batches = plan(lengths, self.cfg.train.max_frames, rng=None)
+        own = batches[self.rank :: self.world]
+        self.num_valid_batches = len(own)
+        if self.engine.zero_optimization_stage() == 3:  # equally many for each device
+            own += batches[: -(-len(batches) // self.world) - len(own)]
+        draws: list[Draw] = [([Pick(i) for i in indices], None) for indices in own]
+        self.valid = ReadAhead(valid, draws, self.cfg.train.data_workers, self.engine.device)
 
     def add(self, stats: dict[str, Tensor], weight: Tensor) -> None:
         """Keep what a batch measured until its step is done."""
-        values = {name: value.item() for name, value in stats.items()}
-        self.llm_tokens += values.pop("llm_tokens")
-        self.batch_stats.append((values, weight.item()))
+        self.llm_tokens = self.llm_tokens + stats["llm_tokens"]
+        self.batch_stats.append(({k: v for k, v in stats.items() if k != "llm_tokens"}, weight))
 
-    def end_step(self, lr: float, num_tokens: float) -> None:
+    def end_step(self, lr: float, seconds_waited: float) -> None:
         """Count a step, write it to metrics.jsonl, and log a line every `LOG_EVERY` steps."""
         self.step += 1
-        stats = mean_over_devices(self.batch_stats)
-        llm_tokens = total(self.llm_tokens, self.engine.device)
-        self.batch_stats, self.llm_tokens = [], 0.0
-        self.num_tokens += num_tokens
+        numbers = (self.llm_tokens, seconds_waited / self.world, self.asked_to_stop)
+        sums = sums_over_devices(self.batch_stats, self.names, self.engine.device, numbers)
         grad_norm = self.engine.get_global_grad_norm()
+        if grad_norm is not None:
+            sums = torch.cat([sums, torch.as_tensor(grad_norm).to(sums).view(1)])
+        self.batch_stats, self.llm_tokens = [], 0.0
+        now = time.monotonic()
+        self.unwritten.append((self.step, lr, now - self.step_began, OnHost(sums)))
+        self.step_began = now
+        self._write_steps(self.most_unwritten)
+
+    def _write_steps(self, most_unwritten: int = 0) -> None:
+        """Write the oldest steps, until so many are left."""
+        while len(self.unwritten) > most_unwritten:
+            step, lr, seconds, numbers = self.unwritten.popleft()
+            self._write_step(step, lr, seconds, numbers.tolist())
+
+    def _write_step(self, step: int, lr: float, seconds: float, numbers: list[float]) -> None:
+        stats, n = means(numbers, self.names), len(self.names)
+        text_tokens = numbers[n]  # the weight of "loss", which every batch has
+        llm_tokens, waited, num_asked, *grad_norm = numbers[2 * n :]
+        self.stop = num_asked > 0
+        self.num_tokens += text_tokens
         if self.rank:
             return
         stats["lr"] = lr
-        if grad_norm is not None:  # DeepSpeed keeps none in float32 without ZeRO
-            stats["grad_norm"] = float(grad_norm)
-        self.report.register(stats, weight=num_tokens)
+        if grad_norm:  # DeepSpeed keeps none in float32 without ZeRO
+            stats["grad_norm"] = grad_norm[0]
+        self.report.register(stats, weight=text_tokens)
         self.report.next()
-        sizes = {"text_tokens": int(num_tokens), "llm_tokens": int(llm_tokens)}
-        self._write_metrics(sizes | stats)
-        if self.step % LOG_EVERY == 0:
-            num_steps, spent = self.cfg.train.num_steps, time.monotonic() - self.start_time
-            left = spent / (self.step - self.start_step) * (num_steps - self.step)
-            loss = mean_of_last(self.report, "cross_entropy", LOG_EVERY)
-            log.info(
-                f"step {self.step}/{num_steps}: loss {loss:.3f} (text alone {self.floor:.2f}),"
-                f" lr {lr:.1e}, {self.num_tokens / spent:.0f} text tokens/s, {clock(left)} left"
-            )
-            self.report.tensorboard_add_scalar(self.board, start=-LOG_EVERY)
+        sizes = {"text_tokens": int(text_tokens), "llm_tokens": int(llm_tokens)}
+        self._write_metrics(step, sizes | stats)
+        self.seconds += seconds
+        self.seconds_waited += waited
+        if step % LOG_EVERY == 0:
+            self._log_step(step, lr)
+
+    def _log_step(self, step: int, lr: float) -> None:
+        num_steps, spent = self.cfg.train.num_steps, time.monotonic() - self.start_time
+        left = spent / (step - self.start_step) * (num_steps - step)
+        loss = mean_of_last(self.report, "cross_entropy", LOG_EVERY)
+        data_wait = self.seconds_waited / self.seconds
+        self.seconds = self.seconds_waited = 0.0
+        log.info(
+            f"step {step}/{num_steps}: loss {loss:.3f} (text alone {self.floor:.2f}), lr {lr:.1e},"
+            f" {self.num_tokens / spent:.0f} text tokens/s, waiting for data"
+            f" {100 * data_wait:.1f} %,"
+            f" {clock(left)} left"
+        )
+        self._write_metrics(step, {"data_wait": data_wait})  # apart: it differs from run to run
+        self.board.add_scalar("data_wait", data_wait, self.report.total_count)
+        self.report.tensorboard_add_scalar(self.board, start=-LOG_EVERY)
 
     def validate(self) -> None:
         """Loss on the validation set at each scale; the best model so far goes to best/."""
+        self._write_steps()
         self.engine.eval()
-        stats = mean_over_devices(self._validation_stats())
+        with torch.no_grad():
+            found = [self.engine(**batch)[1:] for batch in self.valid][: self.num_valid_batches]
         self.engine.train()
+        sums = sums_over_devices(found, self.names, self.engine.device)
+        stats = means(sums.tolist(), self.names)
         if self.rank == 0:
             with self.reporter.observe("valid", self.report.epoch) as valid:
                 valid.register(stats, weight=1)
                 valid.next()
                 valid.tensorboard_add_scalar(self.board)
-            self._write_metrics({f"valid_{name}": value for name, value in stats.items()})
+            self._write_metrics(self.step, {f"valid_{name}": x for name, x in stats.items()})
             losses = {k[5:]: v for k, v in stats.items() if k.startswith("loss_")}
             scales = ", ".join(f"{scale} {value:.3f}" for scale, value in losses.items())
             log.info(f"step {self.step}: validation loss {stats['loss']:.3f} ({scales})")
@@ -106,26 +161,11 @@ class Trainer:
         if stats["loss"] < self.best_loss:
             self.best_loss = stats["loss"]
             self._write_weights(self.exp_dir / "best")
-
-    def _validation_stats(self) -> list[tuple[dict[str, float], float]]:
-        """Values and weight of each validation batch that this device counts."""
-        lengths = [self.valid.length(i) for i in range(len(self.valid))]
-        batch_stats = []
-        for k, indices in enumerate(plan(lengths, self.cfg.train.max_frames, rng=None)):
-            is_mine = k % self.world == self.rank
-            # Under ZeRO 3 every device takes part in every batch.
-            if not is_mine and self.engine.zero_optimization_stage() != 3:
-                continue
-            batch = self.valid.collate([Pick(i) for i in indices])
-            with torch.no_grad():
-                _, stats, weight = self.engine(**to_device(batch, self.engine.device))
-            if is_mine:
-                values = {name: value.item() for name, value in stats.items()}
-                batch_stats.append((values, weight.item()))
-        return batch_stats
+        self.step_began = time.monotonic()
 
     def save(self) -> None:
         """Write checkpoints/step_<n>/ (weights, optimiser, step) and delete the oldest ones."""
+        self._write_steps()  # a resumed run keeps the lines up to its checkpoint
         folder, tag = self.exp_dir / "checkpoints", f"step_{self.step}"
         self._write_weights(folder / tag)
         dist.barrier()
@@ -137,6 +177,7 @@ class Trainer:
             for old in checkpoint.steps(self.exp_dir)[: -self.cfg.train.keep_checkpoints]:
                 shutil.rmtree(old)
         dist.barrier()  # a process that ended now would end the others too
+        self.step_began = time.monotonic()
 
     def resume(self) -> None:
         """Continue from the newest checkpoint; ValueError when there is none."""
@@ -163,9 +204,9 @@ class Trainer:
             if self.rank == 0:
                 checkpoint.save(model_dir, weights, self.cfg, self.base)
 
-    def _write_metrics(self, values: dict) -> None:
+    def _write_metrics(self, step: int, values: dict) -> None:
         with self.metrics_path.open("a") as file:
-            file.write(json.dumps({"step": self.step, **values}) + "\n")
+            file.write(json.dumps({"step": step, **values}) + "\n")
 
     def _stop(self, *_: object) -> None:
         self.asked_to_stop = True
@@ -179,9 +220,10 @@ def learning_rate(step: int, cfg: TrainConfig) -> float:
     return cfg.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
-def num_targets(batch: dict) -> int:
-    """Text tokens of a batch, an EOS for each utterance included."""
-    return int(batch["text_lengths"].sum()) + len(batch["text_lengths"])
+def names_of_stats(scales: list[Scale]) -> list[str]:
+    """The names of what a MoMEModel measures, the token counts apart."""
+    per_scale = [f"{kind}_{scale}" for scale in scales for kind in ("loss", "balance")]
+    return ["loss", "cross_entropy", "ctc", *per_scale]
 
 
 def mean_of_last(report: SubReporter, name: str, count: int) -> float:

@@ -6,6 +6,7 @@ Ours, not the paper's. The LLM itself is not run, so a hundred steps take second
 import logging
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +15,10 @@ import torch.distributed as dist
 
 from mome import checkpoint
 from mome.config import Config, TrainConfig
-from mome.data.dataset import FeatureDataset, Pick, to_device
+from mome.data.dataset import Draw, FeatureDataset, Pick
 from mome.model import MoMEModel
 from mome.training.distributed import clock
+from mome.training.loader import ReadAhead
 
 log = logging.getLogger(__name__)
 
@@ -50,21 +52,17 @@ def warm_up(model: MoMEModel, data: FeatureDataset, cfg: TrainConfig, device: to
     warmup = cfg.ctc_warmup
     trained = [*model.projectors.parameters(), *model.alignment.parameters()]
     optimizer = torch.optim.AdamW(trained, warmup.lr, weight_decay=0.01)
-    rng = np.random.default_rng([cfg.seed, 1])
-    start, mean = time.monotonic(), math.nan
-    for step in range(warmup.num_steps):
+    start, mean = time.monotonic(), torch.tensor(math.nan)
+    draws = warmup_draws(data, cfg)
+    for step, batch in enumerate(ReadAhead(data, draws, cfg.data_workers, device)):
         for group in optimizer.param_groups:
             group["lr"] = warmup.lr * max(0.02, 1 - step / warmup.num_steps)
-        picks, num_noisy = [], data.source.num_noisy
-        for i in rng.choice(len(data), min(warmup.batch_size, len(data)), replace=False):
-            noisy = num_noisy and rng.random() < cfg.noisy_share
-            copy = int(rng.integers(num_noisy)) + 1 if noisy else 0
-            picks.append(Pick(int(i), copy, seed=(cfg.seed, 1, step, int(i))))
-        loss = model.ctc_loss(**to_device(data.collate(picks), device))
+        loss = model.ctc_loss(**batch)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        mean = loss.item() if step == 0 else 0.95 * mean + 0.05 * loss.item()
+        loss = loss.detach()
+        mean = loss if step == 0 else 0.95 * mean + 0.05 * loss
         if (step + 1) % 100 == 0 or step + 1 == warmup.num_steps:
             left = (time.monotonic() - start) / (step + 1) * (warmup.num_steps - step - 1)
             log.info(
@@ -72,3 +70,16 @@ def warm_up(model: MoMEModel, data: FeatureDataset, cfg: TrainConfig, device: to
                 f" {clock(left)} left"
             )
     optimizer.zero_grad()  # the engine would add gradients that are left to its first step
+
+
+def warmup_draws(data: FeatureDataset, cfg: TrainConfig) -> Iterator[Draw]:
+    """The batches of the warm-up: utterances of any length, drawn anew for each."""
+    rng, num_noisy = np.random.default_rng([cfg.seed, 1]), data.source.num_noisy
+    size = min(cfg.ctc_warmup.batch_size, len(data))
+    for step in range(cfg.ctc_warmup.num_steps):
+        picks = []
+        for i in rng.choice(len(data), size, replace=False):
+            noisy = num_noisy and rng.random() < cfg.noisy_share
+            copy = int(rng.integers(num_noisy)) + 1 if noisy else 0
+            picks.append(Pick(int(i), copy, seed=(cfg.seed, 1, step, int(i))))
+        yield picks, None

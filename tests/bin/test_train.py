@@ -5,6 +5,7 @@ Those that are killed or stopped are started by DeepSpeed's launcher, the others
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -13,7 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import assert_same_training, baby_recipe, metrics
+from conftest import assert_same_training, baby_recipe, is_running, metrics
 
 from mome.bin import train as train_command
 
@@ -112,6 +113,48 @@ def test_killed_in_the_middle_and_resumed_it_gives_the_same_losses(recipe):
     assert "is kept as" in log and "train.lr" in log
     log = train(recipe, "exp/whole", "--resume", "train.num_steps=14")
     assert "was trained with these settings before" in log and "nothing to do" in log
+
+
+def children_of(pid: int) -> list[int]:
+    path = Path(f"/proc/{pid}/task/{pid}/children")
+    return [int(child) for child in path.read_text().split()]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_the_number_of_workers_changes_nothing_when_the_main_process_is_killed(recipe, num_workers):
+    if not (recipe / "exp/whole/metrics.jsonl").exists():
+        train(recipe, "exp/whole", "--resume")
+    exp, settings = f"exp/workers{num_workers}", ["--resume", f"train.data_workers={num_workers}"]
+    shared = {"WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    command = [sys.executable, "-m", "mome.bin.train", *ARGS, exp, *settings]
+    run = start(command, recipe, environment(RANK=0, LOCAL_RANK=0, **shared))
+    wait_for_steps(run, recipe / exp, 6)
+    workers = children_of(run.pid)
+    assert len(workers) >= num_workers
+    run.kill()  # this process alone
+    run.communicate(timeout=10)  # workers that were left would hold its output open
+    assert not any(map(is_running, workers))
+    log = train(recipe, exp, "--resume")  # with another number of workers
+    assert "resumed after step 4" in log or "resumed after step 8" in log
+    assert metrics(recipe / exp) == metrics(recipe / "exp/whole")[:15]  # steps and validations
+
+
+def test_an_unreadable_archive_ends_a_run_with_one_line(recipe):
+    copy = recipe / "dump/feats/broken"
+    shutil.copytree(recipe / "dump/feats/train", copy)
+    (copy / "video.ark").write_bytes((copy / "video.ark").read_bytes()[:2000])
+    scp = (copy / "video.scp").read_text().replace("feats/train", "feats/broken")
+    (copy / "video.scp").write_text(scp)
+    command = [sys.executable, "-m", "mome.bin.train", *ARGS, "exp/broken"]
+    command += ["--train_set", str(copy), "train.data_workers=1", "train.ctc_warmup.num_steps=0"]
+    shared = {"WORLD_SIZE": 1, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    run = start(command, recipe, environment(RANK=0, LOCAL_RANK=0, **shared))
+    output = run.communicate(timeout=100)[0]
+    assert run.returncode == 1 and "Traceback" not in output, output[-3000:]
+    assert re.fullmatch(
+        r"mome train: error: \S+broken/video.ark is truncated or corrupt .* cannot read s\d-\d+ .*",
+        output.splitlines()[-1],
+    )
 
 
 def test_sigterm_saves_and_the_next_run_continues(recipe):

@@ -42,6 +42,11 @@ def test_a_batch_holds_each_utterance_padded(feats):
     assert torch.equal(batch["audio"][0, :20], torch.from_numpy(stored))
 
 
+def test_targets_are_text_and_an_eos_for_each_utterance(feats):
+    data = FeatureDataset(Archives(feats, ["audio"]), encode)
+    assert data.num_targets([Pick(0), Pick(2)]) == 2 + 1 + 3 + 1
+
+
 def test_a_noisy_copy_replaces_the_audio_alone(feats):
     data = FeatureDataset(Archives(feats, ["audio", "video"]), encode)
     clean, noisy = data.collate([Pick(1)]), data.collate([Pick(1, copy=1)])

@@ -44,7 +44,8 @@ def test_archives_and_online_encoders_are_one_interface(stored, online):
     chosen = [("ann-00002", Pick(1)), ("bob-00001", Pick(2))]
     for stream, lengths in (("audio", [28, 22]), ("video", [14, 11])):
         for source in sources:
-            frames, entries = source.frames(stream, chosen), source.batch_entries(stream, chosen)
+            frames = source.frames(stream, chosen)
+            entries = source.encoded(source.batch_entries(stream, chosen))
             width = source.frame_dims[stream]
             assert [tuple(x.shape) for x in frames] == [(n, width) for n in lengths]
             assert entries.keys() == {stream, f"{stream}_lengths"}
@@ -67,6 +68,16 @@ def test_without_augmentation_it_gives_what_stage_2_writes(stored, online):
         a, b = (d.collate(picks(0))[stream] for d in (stored, data))
         assert not b.is_inference()  # can be trained on
         torch.testing.assert_close(b, a, atol=2e-4, rtol=0)  # two bytes a value on disk
+
+
+def test_what_a_worker_reads_holds_media_and_no_frames(online):
+    data = online()
+    batch = data.read(picks(0, copy=1))
+    assert "audio" not in batch and "video" not in batch
+    assert [batch[name][0].ndim for name in ("sounds", "mouths")] == [1, 3]
+    frames = data.collate(picks(0, copy=1))
+    assert data.source.encoded(batch).keys() == frames.keys()
+    assert "sounds" not in frames and "mouths" not in frames
 
 
 def test_each_time_is_another_one_and_the_same_one_after_a_restart(online):

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 
 from mome.training import distributed
-from mome.training.distributed import clock, mean_over_devices, total
+from mome.training.distributed import clock, means, sums_over_devices, total
 
 CPU = torch.device("cpu")
 
@@ -18,19 +18,36 @@ def test_a_total_is_exact_for_counts_beyond_float32(process_group):
     assert total(True, CPU) == 1
 
 
+def batch_stats(weight: float, **values: float) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
+    return {name: torch.tensor(value) for name, value in values.items()}, torch.tensor(weight)
+
+
+NAMES = ["loss", "loss_a4", "loss_a16"]
+
+
 def test_means_weigh_batches_and_skip_values_that_one_lacks(process_group):
-    stats = [({"loss": 1.0, "loss_a4": 5.0}, 30.0), ({"loss": 2.0}, 10.0)]
-    assert mean_over_devices(stats) == {"loss": pytest.approx(1.25), "loss_a4": 5.0}
-    assert mean_over_devices([]) == {}
+    stats = [batch_stats(30, loss=1.0, loss_a4=5.0), batch_stats(10, loss=2.0)]
+    sums = sums_over_devices(stats, NAMES, CPU, [7, torch.tensor(0.5), True]).tolist()
+    assert means(sums, NAMES) == {"loss": pytest.approx(1.25), "loss_a4": 5.0}
+    assert sums[2 * len(NAMES) :] == [7, 0.5, 1]
+    assert means(sums_over_devices([], NAMES, CPU).tolist(), NAMES) == {}
 
 
-def test_means_cover_the_batches_of_all_devices(process_group, monkeypatch):
-    def gather(everyone: list, own: list) -> None:
-        everyone[:] = [own, [({"loss": 4.0}, 3.0)]]
+def test_a_value_without_a_place_is_not_lost_in_silence(process_group):
+    with pytest.raises(AssertionError, match="other"):
+        sums_over_devices([batch_stats(1, other=1.0)], NAMES, CPU)
 
-    monkeypatch.setattr(dist, "get_world_size", lambda: 2)
-    monkeypatch.setattr(dist, "all_gather_object", gather)
-    assert mean_over_devices([({"loss": 0.0}, 1.0)]) == {"loss": 3.0}
+
+def test_means_cover_the_batches_of_all_devices_by_one_call(process_group, monkeypatch):
+    calls = []
+    other = sums_over_devices([batch_stats(3, loss=4.0)], NAMES, CPU, [5])
+
+    def all_reduce(own: torch.Tensor) -> None:
+        calls.append(own.add_(other))
+
+    monkeypatch.setattr(dist, "all_reduce", all_reduce)
+    sums = sums_over_devices([batch_stats(1, loss=0.0)], NAMES, CPU, [2]).tolist()
+    assert means(sums, NAMES) == {"loss": 3.0} and sums[-1] == 7 and len(calls) == 1
 
 
 def test_without_a_launcher_it_says_how_to_start(monkeypatch):

@@ -7,12 +7,16 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import baby_model, metrics
+from transformers import masking_utils
 
 from mome import checkpoint
 from mome.bin.train import STOPPED, train
 from mome.config import Config, TrainConfig
-from mome.data.dataset import Sampler
-from mome.training.trainer import Trainer, learning_rate, num_targets
+from mome.data.dataset import Pick, Sampler
+from mome.training import trainer as trainer_module
+from mome.training.distributed import sums_over_devices, total
+from mome.training.loader import ReadAhead
+from mome.training.trainer import Trainer, learning_rate, names_of_stats
 
 CFG = TrainConfig(
     num_steps=5,
@@ -119,12 +123,12 @@ def test_a_resumed_run_gives_the_losses_of_one_that_was_not_stopped(tmp_path, fe
     stopped = trainer_in(tmp_path / "stopped", features)
     end_step = stopped.end_step
 
-    def end_step_and_stop(*args) -> None:
-        end_step(*args)
-        if stopped.step == 3:
+    def stop_and_end_step(*args) -> None:
+        if stopped.step == 2:  # the signal comes while the third step is computed
             os.kill(os.getpid(), signal.SIGTERM)
+        end_step(*args)
 
-    stopped.end_step = end_step_and_stop
+    stopped.end_step = stop_and_end_step
     with pytest.raises(SystemExit) as exit:
         run(stopped, features)
     assert exit.value.code == STOPPED == 143
@@ -178,7 +182,7 @@ def test_a_line_of_metrics_weighs_batches_by_their_tokens(tmp_path, features):
     for loss, weight in ((1.0, 30), (2.0, 10)):
         stats = {"loss": torch.tensor(loss), "llm_tokens": torch.tensor(7)}
         trainer.add(stats, torch.tensor(weight))
-    trainer.end_step(lr=0.5, num_tokens=40)
+    trainer.end_step(lr=0.5, seconds_waited=0.0)
     assert metrics(tmp_path) == [
         {"step": 1, "text_tokens": 40, "llm_tokens": 14, "loss": 1.25, "lr": 0.5}
     ]
@@ -192,5 +196,76 @@ def test_the_learning_rate_rises_in_a_line_and_falls_along_a_cosine():
     assert rates[4:] == sorted(rates[4:], reverse=True)
 
 
-def test_targets_are_text_and_an_eos_for_each_utterance():
-    assert num_targets({"text_lengths": torch.tensor([3, 5])}) == 10
+def test_steps_that_are_written_later_are_the_same_and_a_checkpoint_has_all_before_it(
+    tmp_path, features, monkeypatch
+):
+    run(trainer_in(tmp_path / "now", features), features)
+    later = trainer_in(tmp_path / "later", features)
+    later.most_unwritten = 2  # as on a GPU, where it is 1
+    written = []
+    save = later.save
+
+    def save_and_count() -> None:
+        save()
+        written.append(len(steps_of(tmp_path / "later")))
+
+    later.save = save_and_count
+    run(later, features)
+    assert written == [2, 4, 5]
+    assert metrics(tmp_path / "later") == metrics(tmp_path / "now")
+
+
+def test_the_share_of_time_spent_waiting_for_data_is_logged(
+    tmp_path, features, monkeypatch, caplog
+):
+    monkeypatch.setattr(trainer_module, "LOG_EVERY", 2)
+    trainer = trainer_in(tmp_path, features)
+    trainer.step_began -= 8.0  # a step that took 8 s
+    for waited in (2.0, 0.0):
+        stats = {"loss": torch.tensor(1.0), "cross_entropy": torch.tensor(1.0)}
+        trainer.add(stats | {"llm_tokens": torch.tensor(7)}, torch.tensor(3))
+        with caplog.at_level("INFO"):
+            trainer.end_step(0.5, waited)
+    assert "waiting for data 25.0 %" in caplog.text or "waiting for data 24.9 %" in caplog.text
+    assert [m["step"] for m in metrics(tmp_path)] == [1, 2, 2]
+    assert metrics(tmp_path)[2]["data_wait"] == pytest.approx(0.25, abs=0.01)
+
+
+def test_devices_share_the_validation_batches(tmp_path, features, monkeypatch):
+    def batches_of(rank: int, zero_stage: int) -> tuple[list[tuple[str, ...]], int]:
+        monkeypatch.setattr(trainer_module.dist, "get_rank", lambda: rank)
+        monkeypatch.setattr(trainer_module.dist, "get_world_size", lambda: 3)
+        monkeypatch.setattr(Engine, "zero_optimization_stage", lambda _: zero_stage)
+        (tmp_path / f"{rank}").mkdir(exist_ok=True)
+        trainer = trainer_in(tmp_path / f"{rank}", features, max_frames=40, data_workers="0")
+        found = [tuple(batch["utterances"]) for batch in trainer.valid]
+        return found, trainer.num_valid_batches
+
+    own = [batches_of(rank, 0)[0] for rank in range(3)]
+    assert sorted(u for batches in own for b in batches for u in b) == features["valid"].utterances
+    assert [len(batches) for batches in own] == [2, 1, 1]
+    # ZeRO 3 wants as many passes of each device; what is read twice is counted once.
+    filled = [batches_of(rank, 3) for rank in range(3)]
+    assert [len(batches) for batches, _ in filled] == [2, 2, 2]
+    assert [batches[:n] for batches, n in filled] == own
+
+
+def test_a_step_reads_nothing_back_from_the_device(features, process_group, monkeypatch):
+    """Tensors on the device "meta" have no values: reading one is an error.
+
+    transformers reads one for each pass of the LLM, to see if sequences are packed.
+    """
+    monkeypatch.setattr(masking_utils, "find_packed_sequence_indices", lambda _: None)
+    monkeypatch.setattr(trainer_module.dist, "all_reduce", lambda _: None)
+    meta = torch.device("meta")
+    model = baby_model(frame_dims={"audio": 6, "video": 5}).to(meta).train()
+    data = features["train"]
+    picks = [Pick(0), Pick(1, audio_kept=False)]
+    (batch,) = ReadAhead(data, [(picks, ["a4_v2", "a16_v5"])], "0", meta)
+    tokens = total(data.num_targets(picks), meta)
+    loss, stats, weight = model(**batch)
+    (loss * (weight / tokens).float()).backward()
+    llm_tokens = stats.pop("llm_tokens")
+    names = names_of_stats(model.scales)
+    sums = sums_over_devices([(stats, weight)], names, meta, [llm_tokens, 0.5, True])
+    assert sums.device == meta and len(sums) == 2 * len(names) + 3
