@@ -8,6 +8,7 @@ them from there.
 import dataclasses
 import difflib
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -176,6 +177,7 @@ class TrainConfig:
     max_frames: int = 1500  # frames of 40 ms in a batch of one device, padding included
     accumulation: int = 1  # batches per optimiser step and device
     scales_per_step: int = 0  # scales of a batch, drawn at random for each step; 0: all
+    scale_odds: dict[str, float] = field(default_factory=dict)  # of being drawn; 1 if not named
     noisy_share: float = 0.5  # share of the training utterances whose audio is noisy
     audio_dropout: float = 0.0  # share of the training utterances whose audio is zeroed
     data_workers: str = "auto"  # processes of each device that read ahead; a number, or "auto"
@@ -191,6 +193,9 @@ class TrainConfig:
         for name in ("noisy_share", "audio_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"train.{name} is a share, 0 to 1; got {getattr(self, name)}")
+        for name, odds in self.scale_odds.items():
+            if not 0 < odds < math.inf:
+                raise ValueError(f"train.scale_odds must be above 0; {name} has {odds}")
         if self.data_workers != "auto" and not self.data_workers.isdecimal():
             raise ValueError(
                 f"train.data_workers must be auto or a whole number, got {self.data_workers!r}"

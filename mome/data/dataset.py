@@ -196,6 +196,7 @@ class Sampler:
     audio_dropout: float = 0.0
     scales: tuple[str, ...] = ()  # to draw from
     scales_per_step: int = 0  # 0: all
+    scale_odds: tuple[float, ...] = ()  # how often each is drawn, relative to the others
 
     def steps(self, start: int = 0) -> Iterator[list[Draw]]:
         """From step `start` on: this device's batches."""
@@ -208,7 +209,12 @@ class Sampler:
                 continue
             for place, indices in enumerate(batches):
                 if k >= start * per_step and k % self.world == self.rank:
-                    step.append(self._draw(indices, (self.seed, epoch, place)))
+                    step.append(
+                        (
+                            self._pick(indices, (self.seed, epoch, place)),
+                            self._scales(k // per_step),
+                        )
+                    )
                 k += 1
                 if len(step) == self.accumulation:
                     yield step
@@ -226,8 +232,8 @@ class Sampler:
             f" utterances, without padding; {steps:.1f} steps an epoch"
         )
 
-    def _draw(self, indices: list[int], seed: tuple[int, ...]) -> Draw:
-        """How each utterance of a batch is picked, and the scales to train the batch at."""
+    def _pick(self, indices: list[int], seed: tuple[int, ...]) -> list[Pick]:
+        """How each utterance of a batch is picked."""
         picks, rng = [], np.random.default_rng(seed)
         for index in indices:
             noisy = rng.random() < self.noisy_share
@@ -235,10 +241,16 @@ class Sampler:
             kept = rng.random() >= self.audio_dropout
             copy = copy + 1 if noisy and self.num_noisy else 0
             picks.append(Pick(index, copy, bool(kept), (*seed, index)))
+        return picks
+
+    def _scales(self, step: int) -> list[str] | None:
+        """The scales of a step. A device at a coarser one would wait for the others."""
         if not self.scales_per_step:
-            return picks, None
-        scales = rng.choice(len(self.scales), self.scales_per_step, replace=False)
-        return picks, [self.scales[i] for i in sorted(scales)]
+            return None
+        odds = np.array(self.scale_odds or [1.0] * len(self.scales))
+        rng = np.random.default_rng([self.seed, len(self.scales), step])
+        chosen = rng.choice(len(odds), self.scales_per_step, replace=False, p=odds / odds.sum())
+        return [self.scales[i] for i in sorted(chosen)]
 
 
 def _media(frames: float) -> str:

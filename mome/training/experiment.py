@@ -304,4 +304,5 @@ def build_sampler(cfg: Config, data: FeatureDataset, model: MoMEModel) -> Sample
         audio_dropout=cfg.train.audio_dropout,
         scales=tuple(map(str, model.scales)),
         scales_per_step=cfg.train.scales_per_step,
+        scale_odds=tuple(cfg.train.scale_odds.get(str(s), 1.0) for s in model.scales),
     )

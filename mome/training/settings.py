@@ -163,6 +163,7 @@ def check_training(cfg: Config, work_dir: Path, recipe_dir: Path) -> None:
     except ValueError as error:
         raise ValueError(f"train.deepspeed '{name}': this is not JSON: {error}") from None
     check_scales([*cfg.model.scale_weights], cfg.model.task, "model.scale_weights")
+    check_scales([*cfg.train.scale_odds], cfg.model.task, "train.scale_odds")
 
 
 def check_noises(settings: dict[str, str]) -> tuple[list[str], list[str], list[str]]:

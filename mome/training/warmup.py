@@ -5,6 +5,7 @@ Ours, not the paper's. The LLM itself is not run, so a hundred steps take second
 
 import logging
 import math
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +39,11 @@ def prepare_projectors(
     warmup, warm_dir = cfg.train.ctc_warmup, exp_dir / "warmup"
     if warmup.num_steps:
         if dist.get_rank() == 0 and not warm_dir.exists():
+            num_threads = torch.get_num_threads()
+            if device.type == "cpu":  # the others wait
+                torch.set_num_threads(num_threads * int(os.environ.get("LOCAL_SIZE", 1)))
             warm_up(model, data, cfg.train, device)
+            torch.set_num_threads(num_threads)
             checkpoint.save(warm_dir, model.trained(), cfg, base)
         dist.barrier()
         checkpoint.copy_parts(model, warm_dir, [""])

@@ -89,7 +89,7 @@ def test_steps_go_on_after_a_restart_as_they_would_have():
 
 
 def test_devices_and_accumulation_share_one_stream():
-    alone = [batch for step in take(sampler(), 24) for batch in step]
+    alone = [batch for step in take(sampler(accumulation=6), 4) for batch in step]
     parts = [take(sampler(rank=r, world=3, accumulation=2), 4) for r in range(3)]
     shared = [parts[r][step][a] for step in range(4) for a in range(2) for r in range(3)]
     assert shared == alone
@@ -108,6 +108,17 @@ def test_what_is_drawn_has_the_asked_shares():
     assert {p.copy for p, _ in picks} == {0, 1, 2}
     assert np.mean([s == ["a4"] for _, s in picks]) == pytest.approx(0.5, abs=0.1)
     assert all(s is None for step in take(sampler(scales_per_step=0), 5) for _, s in step)
+    coarse = [s == ["a16"] for step in take(sampler(scale_odds=(1, 3)), 400) for _, s in step]
+    assert np.mean(coarse) == pytest.approx(0.75, abs=0.1)
+
+
+def test_all_batches_of_a_step_have_the_same_scales():
+    steps = zip(
+        *(take(sampler(rank=r, world=2, accumulation=2), 40) for r in range(2)), strict=True
+    )
+    drawn = [[s for batches in step for _, s in batches] for step in steps]
+    assert all(scales == 4 * scales[:1] for scales in drawn)
+    assert {scales[0][0] for scales in drawn} == {"a4", "a16"}
 
 
 def test_the_effective_batch_is_described_in_one_line():
