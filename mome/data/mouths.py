@@ -127,7 +127,7 @@ def summary(results: dict[str, dict], num_new: int) -> str:
     num_images = sum(result["num_frames"] for result in cropped)
     num_found = sum(result["num_found"] for result in cropped)
     return (
-        f", {len(results) - num_new} before; {len(skipped)} left out; landmarks interpolated in"
+        f", {len(results) - num_new} before; {len(skipped)} left out; no face in"
         f" {num_images - num_found} images of {num_images}"
     )
 

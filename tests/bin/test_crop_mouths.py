@@ -115,7 +115,7 @@ def test_a_face_that_is_lost_for_some_images_is_filled_in(data, films, caplog):
     movie.write(Path("media/s0-00000.mp4"), film, 25, SILENCE, 16000)
     with caplog.at_level(logging.INFO):
         assert len(crop()) == 3
-    lost = caplog.text.split("landmarks interpolated in ")[1].split(" images of 30")[0]
+    lost = caplog.text.split("no face in ")[1].split(" images of 30")[0]
     assert 1 <= int(lost) <= 4
 
 
