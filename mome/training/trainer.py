@@ -89,9 +89,7 @@ class Trainer:
         sums = sums_over_devices(self.batch_stats, self.names, self.engine.device, numbers)
         grad_norm = self.engine.get_global_grad_norm()
         if grad_norm is not None:
-            sums = torch.cat(
-                [sums, torch.as_tensor(grad_norm, dtype=sums.dtype, device=sums.device).view(1)]
-            )
+            sums = torch.cat([sums, sums.new_zeros(1) + grad_norm])
         self.batch_stats, self.llm_tokens = [], 0.0
         now = time.monotonic()
         self.unwritten.append((self.step, lr, now - self.step_began, OnHost(sums)))
