@@ -42,6 +42,7 @@ def test_override_wins_over_file_and_file_over_default(tmp_path):
         ("model:\n  num_active: 30\n", r"num_active must be in 1\.\.23"),
         ("model:\n  audio_rates: [4, 4]\n", r"model\.audio_rates must be different"),
         ("train:\n  audio_dropout: 3\n", r"train\.audio_dropout is a share, 0 to 1; got 3"),
+        ("train:\n  data_workers: -1\n", r"data_workers must be auto or a whole number, got '-1'"),
         ("model: 3\n", r"model must be a section"),
     ],
 )
@@ -73,6 +74,12 @@ def test_a_bad_override_is_refused_and_the_fault_named_in_one_line(tmp_path, ove
 def test_a_file_that_holds_only_with_an_override_is_read_with_it(tmp_path):
     path = write(tmp_path, "model:\n  num_active: 30\n")
     assert config.load(path, ["model.num_routed=40"]).model.num_active == 30
+
+
+def test_the_number_of_workers_may_be_written_as_a_number(tmp_path):
+    path = write(tmp_path, "train: {data_workers: 3}\n")
+    assert config.load(path).train.data_workers == "3"
+    assert config.load(path, ["train.data_workers=0"]).train.data_workers == "0"
 
 
 def test_the_last_of_two_overrides_counts(tmp_path):

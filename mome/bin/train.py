@@ -1,12 +1,13 @@
 """Train: deepspeed --num_gpus N --module mome.bin.train --config conf/x.yaml --exp_dir exp/x ...
 
 Stage 3 of a recipe; one process per GPU of each machine, or a few on a CPU. Writes to the
-experiment folder: config.yaml (every setting), train.log, metrics.jsonl (a line per step),
-size.json, tensorboard/, checkpoints/step_<n>/, best/ (lowest validation loss) and run.json.
+experiment folder: config.yaml (every setting), train.log, metrics.jsonl (a line per step, and every
+20 steps the share of their time spent waiting for data), size.json, tensorboard/,
+checkpoints/step_<n>/, best/ (lowest validation loss) and run.json.
 
 `--resume` continues at the same batch with the same numbers. A cluster sends SIGTERM before it
-takes a node away: when any process gets it, all of them save after the current step and end with
-exit status 143.
+takes a node away: when any process gets it, all of them save after the current step (on GPUs the
+next one) and end with exit status 143.
 """
 
 import argparse

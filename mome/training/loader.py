@@ -11,7 +11,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -47,7 +47,7 @@ class ReadAhead:
             generator=torch.Generator(),  # the global one stays as it is
         )
 
-    def __iter__(self) -> Iterator[dict]:
+    def __iter__(self) -> Generator[dict]:
         batches = iter(self.loader)  # starts the workers
         try:
             while True:

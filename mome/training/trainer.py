@@ -89,7 +89,7 @@ class Trainer:
         sums = sums_over_devices(self.batch_stats, self.names, self.engine.device, numbers)
         grad_norm = self.engine.get_global_grad_norm()
         if grad_norm is not None:
-            sums = torch.cat([sums, torch.as_tensor(grad_norm).to(sums).view(1)])
+            sums = torch.cat([sums, sums.new_zeros(1) + grad_norm])
         self.batch_stats, self.llm_tokens = [], 0.0
         now = time.monotonic()
         self.unwritten.append((self.step, lr, now - self.step_began, OnHost(sums)))
@@ -128,15 +128,15 @@ class Trainer:
         loss = mean_of_last(self.report, "cross_entropy", LOG_EVERY)
         data_wait = self.seconds_waited / self.seconds
         self.seconds = self.seconds_waited = 0.0
+        self.report.tensorboard_add_scalar(self.board, start=-LOG_EVERY)
+        if self.board:
+            self.board.add_scalar("data_wait", data_wait, self.report.total_count)
+        self._write_metrics(step, {"data_wait": data_wait})  # apart: it differs from run to run
         log.info(
             f"step {step}/{num_steps}: loss {loss:.3f} (text alone {self.floor:.2f}), lr {lr:.1e},"
-            f" {self.num_tokens / spent:.0f} text tokens/s, waiting for data"
-            f" {100 * data_wait:.1f} %,"
-            f" {clock(left)} left"
+            f" {self.num_tokens / spent:.0f} text tokens/s,"
+            f" waiting for data {100 * data_wait:.1f} %, {clock(left)} left"
         )
-        self._write_metrics(step, {"data_wait": data_wait})  # apart: it differs from run to run
-        self.board.add_scalar("data_wait", data_wait, self.report.total_count)
-        self.report.tensorboard_add_scalar(self.board, start=-LOG_EVERY)
 
     def validate(self) -> None:
         """Loss on the validation set at each scale; the best model so far goes to best/."""

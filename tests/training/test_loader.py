@@ -1,5 +1,6 @@
 """Reading ahead: the same batches whoever reads them, errors in one line, no worker left behind."""
 
+import operator
 import os
 import signal
 import subprocess
@@ -28,11 +29,11 @@ def draws(data) -> list:
 def assert_same(one: dict, other: dict) -> None:
     assert one.keys() == other.keys()
     for key, value in one.items():
-        same = torch.equal(value, other[key]) if torch.is_tensor(value) else value == other[key]
-        assert same, key
+        same = torch.equal if isinstance(value, torch.Tensor) else operator.eq
+        assert same(value, other[key]), key
 
 
-@pytest.mark.parametrize("num_workers", ["0", "1", "3"])
+@pytest.mark.parametrize("num_workers", ["0", "1", "2"])
 def test_workers_give_the_batches_in_the_order_of_the_draws(features, num_workers):
     data = features["train"]
     drawn = draws(data)
@@ -42,7 +43,7 @@ def test_workers_give_the_batches_in_the_order_of_the_draws(features, num_worker
         assert_same(batch, data.collate(picks) | {"scales": scales})
 
 
-def test_a_list_can_be_read_again_by_the_same_workers(features):
+def test_a_list_can_be_read_again(features):
     ahead = ReadAhead(features["valid"], draws(features["valid"]), "1", CPU)
     first, second = list(ahead), list(ahead)
     for one, other in zip(first, second, strict=True):
