@@ -14,7 +14,6 @@ Shape key
 import functools
 import hashlib
 import math
-import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,7 +22,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-import transformers
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
@@ -39,9 +37,6 @@ CROP = 88  # pixels
 VIDEO_MEAN, VIDEO_STD = 0.421, 0.165  # of grey in 0..1
 # Most seconds of media in a batch, padding included: what fills a GPU, what a CPU's caches hold.
 BATCH_S: dict[str, float] = {"cuda": 120, "cpu": 15}
-
-if not sys.stderr.isatty():  # bars of transformers, also those of the LLM, would fill log files
-    transformers.utils.logging.disable_progress_bar()
 
 
 def load_audio_encoder(

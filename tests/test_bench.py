@@ -96,3 +96,10 @@ def test_gpu_sh_refuses_wrong_options(tmp_path):
     for words in ([], ["--out"], ["--wheels", str(tmp_path)], ["--ouT", "x"]):
         done = subprocess.run([BENCH / "gpu.sh", *words], capture_output=True, check=False)
         assert done.returncode == 2
+
+
+@pytest.mark.slow
+def test_the_cost_of_other_work_is_a_table():
+    table = run("beside.py", "--seconds", 0.1, "--busy", 1, "--tasks", "train").splitlines()
+    assert "fair share" in table[0] and len(table) == 7
+    assert table[-3].startswith("| train | usual, 1 | 1.00 | ")

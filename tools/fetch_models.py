@@ -28,6 +28,9 @@ from typing import Any
 
 from packaged_models import convert_smollm2, convert_whisper
 
+if not sys.stderr.isatty():  # the bars of Hugging Face's packages would fill log files
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
 log = logging.getLogger("fetch_models")
 HUB_PATIENCE_S = 5.0
 

@@ -17,6 +17,9 @@ from typing import Any, NoReturn
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
+if not sys.stderr.isatty():  # the bars of Hugging Face's packages would fill log files
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
 # Packages whose own requirements contradict ours, so that pip does not install them with mome.
 INSTALLED_APART = {"espnet2": "espnet==202511", "mediapipe": "mediapipe==0.10.21"}
 

@@ -16,8 +16,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
-WAITING = {"usual": {}, "ours": {"GOMP_SPINCOUNT": "1000"}}
+WAITING: dict[str, dict[str, str]] = {"usual": {}, "ours": {"GOMP_SPINCOUNT": "1000"}}
 TASKS = ("train", "decode", "features")
 
 
@@ -28,16 +29,16 @@ def work(task: str) -> Callable[[], object]:
 
     torch.manual_seed(0)
     if task == "features":
-        whisper = WhisperModel(WhisperConfig(d_model=384, encoder_layers=4)).encoder.eval()
+        whisper: Any = WhisperModel(WhisperConfig(d_model=384, encoder_layers=4)).encoder.eval()
         mel = torch.randn(1, 80, 3000)
         return torch.inference_mode()(lambda: whisper(mel))
-    shape = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 6}
-    heads = {"num_attention_heads": 9, "num_key_value_heads": 3, "vocab_size": 1000}
-    llm = LlamaForCausalLM(LlamaConfig(**shape, **heads, attn_implementation="eager"))
+    shape: dict[str, Any] = {"hidden_size": 576, "intermediate_size": 1536, "num_hidden_layers": 6}
+    heads: dict[str, Any] = {"num_attention_heads": 9, "num_key_value_heads": 3}
+    llm: Any = LlamaForCausalLM(LlamaConfig(**shape, **heads, vocab_size=1000))
     llm.requires_grad_(False)
     if task == "decode":
         ids = torch.ones(8, 70, dtype=torch.long)
-        options = {"max_new_tokens": 12, "min_new_tokens": 12, "do_sample": False}
+        options: dict[str, Any] = {"max_new_tokens": 12, "min_new_tokens": 12, "do_sample": False}
         options |= {"eos_token_id": 2, "pad_token_id": 0}
         return lambda: llm.generate(ids, attention_mask=torch.ones_like(ids), **options)
     x_BND = torch.randn(8, 70, 576, requires_grad=True)
@@ -49,7 +50,8 @@ def seconds_of(task: str, num_threads: int, seconds: float) -> float:
     import torch
 
     torch.set_num_threads(num_threads)
-    unit, times = work(task), []
+    unit = work(task)
+    times: list[float] = []
     unit()
     start = time.perf_counter()
     while not times or time.perf_counter() - start < seconds:
