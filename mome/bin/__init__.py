@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 # The threads of a step wait for each other. By default they spin for long: a thread that spins on
 # one core uses up the share of the process while its partner waits for the other core. When two
-# other programs kept two cores busy, a step so took 3 to 6 times as long as its fair share.
+# other programs kept two cores busy, a step took 2 to 3 times its fair share.
 # PyTorch reads this when it is loaded. A thousand turns are short, and as fast on an idle machine.
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
