@@ -195,7 +195,8 @@ def choose_scales(cfg: Config, names: list[str] | None) -> list[Scale]:
 class DecodeJob:
     """A test set to decode at a scale; `out_dir` gets the results and a stamp with `inputs`."""
 
-    set_name: str
+    set_name: str  # of the set's directory
+    video: str  # what the model sees, see `mome.data.set_name.VIDEO`
     scale: Scale
     out_dir: Path
     inputs: dict[str, Any]
@@ -207,7 +208,6 @@ def missing_jobs(
     model_dir: Path,
     sets_dir: Path,
     search: DecodeConfig,
-    video: str,
 ) -> list[DecodeJob]:
     """Those of the pairs (set, scale) that are not decoded yet, or whose inputs have changed.
 
@@ -215,11 +215,13 @@ def missing_jobs(
     """
     weights, jobs = files.digest(model_dir / checkpoint.FILE), []
     for set_name, scale in pairs:
-        set_dir = sets_dir / set_name
+        video = SetName.parse(set_name).video
+        own = set_name.removesuffix(f"_{video}_video")
+        set_dir = sets_dir / own
         if not (set_dir / "text").exists():
             found = sorted(path.parent.name for path in sets_dir.glob("*/text"))
             raise FileNotFoundError(
-                f"{sets_dir} has no set {set_name}; it has {', '.join(found) or 'none'}: run the"
+                f"{sets_dir} has no set {own}; it has {', '.join(found) or 'none'}: run the"
                 " stages of the recipe before this one"
             )
         is_data_dir = (set_dir / "wav.scp").exists()
@@ -230,12 +232,11 @@ def missing_jobs(
             "video": video,
             "search": config.as_dict(search),
         }
-        out_name = set_name if video == "own" else str(SetName.parse(set_name).with_video(video))
-        out_dir = exp_dir / f"decode_{scale}" / out_name
+        out_dir = exp_dir / f"decode_{scale}" / set_name
         if files.up_to_date(out_dir, inputs) and (out_dir / "text").exists():
             log.info(f"{out_dir} is up to date")
         else:
-            jobs.append(DecodeJob(set_name, scale, out_dir, inputs))
+            jobs.append(DecodeJob(own, video, scale, out_dir, inputs))
     return jobs
 
 

@@ -104,9 +104,9 @@ def experiment(root) -> SimpleNamespace:
     return SimpleNamespace(exp_dir=exp_dir, sets_dir=sets_dir, model_dir=exp_dir / "best")
 
 
-def jobs_of(exp, names, search=DEFAULT, video="own"):
+def jobs_of(exp, names, search=DEFAULT):
     pairs = [(name, SCALE) for name in names]
-    return missing_jobs(pairs, exp.exp_dir, exp.model_dir, exp.sets_dir, search, video)
+    return missing_jobs(pairs, exp.exp_dir, exp.model_dir, exp.sets_dir, search)
 
 
 def test_a_set_is_decoded_once_and_again_when_model_search_or_set_change(tmp_path):
@@ -128,9 +128,9 @@ def test_a_set_is_decoded_once_and_again_when_model_search_or_set_change(tmp_pat
 
 
 def test_results_with_other_video_go_to_a_set_of_that_name(tmp_path):
-    (job,) = jobs_of(experiment(tmp_path), ["test_babble_-7.5"], video="other")
+    (job,) = jobs_of(experiment(tmp_path), ["test_babble_-7.5_other_video"])
     assert job.out_dir.name == "test_babble_-7.5_other_video"
-    assert job.set_name == "test_babble_-7.5"
+    assert (job.set_name, job.video) == ("test_babble_-7.5", "other")
 
 
 def test_a_set_or_a_model_that_does_not_exist_is_named_with_those_that_do(tmp_path):

@@ -2,8 +2,8 @@
 
 Stage 4 of a recipe. Loads the model once and writes exp/<tag>/decode_<scale>/<set>/text for each
 scale and test set, as Kaldi text sorted by utterance. Two checks show whether the model uses the
-video: `--video zeroed` decodes a set with frames of zeros, `--video other` with the video of
-another utterance. Their results go to the sets <set>_zeroed_video and <set>_other_video.
+video: the set <set>_zeroed_video is <set> with frames of zeros, <set>_other_video is <set> with the
+video of another utterance.
 
 The pairs of a set and a scale are divided among --num_jobs processes; each process takes the next
 GPU. On a cluster, run `--job 1/8` ... `--job 8/8` anywhere.
@@ -20,7 +20,7 @@ from mome.bin import Parser, run
 from mome.bin._jobs import device_of, job_of, start_jobs
 from mome.data.dataset import FeatureDataset
 from mome.data.features import open_source
-from mome.data.set_name import VIDEO, SetName
+from mome.data.set_name import SetName
 from mome.decoding import (
     choose_scales,
     decode_set,
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(__doc__)
     parser.add_argument("exp_dir", type=Path, help="exp/<tag>, trained by stage 3")
-    parser.add_argument("--sets", nargs="+", required=True, help="names of test sets")
+    parser.add_argument("--sets", nargs="+", required=True, help="such as test test_other_video")
     parser.add_argument("--feats", type=Path, default=Path("dump/feats"), help="features of sets")
     parser.add_argument("--data", type=Path, default=Path("data"), help="data directories of sets")
     parser.add_argument(
@@ -46,7 +46,6 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--scales", nargs="*", help="such as a4_v2; all those trained by default")
     parser.add_argument("--model", default="best", help="best, average or checkpoints/step_<n>")
-    parser.add_argument("--video", choices=VIDEO, default="own", help="what the model sees")
     parser.add_argument("--device", help="cpu, cuda, ...; default: a GPU when there is one")
     parser.add_argument("--num_jobs", type=int, default=1, help="processes")
     parser.add_argument("--job", type=job_of, help="only this one, as i/n")
@@ -62,16 +61,15 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     model_dir = find_model(args.exp_dir, args.model)
     cfg = config.load(args.exp_dir / "config.yaml", args.overrides)
-    if args.video != "own" and cfg.model.task == "asr":
-        raise ValueError(
-            f"--video {args.video} is for models with video: {args.exp_dir} has task asr"
-        )
+    checks = [name for name in args.sets if SetName.parse(name).video != "own"]
+    if checks and cfg.model.task == "asr":
+        raise ValueError(f"{checks[0]} is for models with video: {args.exp_dir} has task asr")
     # A video encoder that was trained with the model encodes the test sets too.
     sets_dir = args.data if cfg.encoders.video_lora_rank else args.feats
     first, step = args.job or (1, 1)
     pairs = [(name, scale) for scale in choose_scales(cfg, args.scales) for name in args.sets]
     pairs = pairs[first - 1 :: step]
-    jobs = missing_jobs(pairs, args.exp_dir, model_dir, sets_dir, cfg.decode, args.video)
+    jobs = missing_jobs(pairs, args.exp_dir, model_dir, sets_dir, cfg.decode)
     if not jobs:
         return
     if not args.job and min(args.num_jobs, len(jobs)) > 1:
@@ -89,10 +87,10 @@ def main(argv: list[str] | None = None) -> None:
         data = FeatureDataset(source, partial(text_ids, tokenizer))
         data.check_encoders(base["features"])
         data.check_rates([job.scale.audio] if job.scale.audio else [])
-        if args.video == "other":
+        if job.video == "other":
             data.source.scps["video"] = other_video(data)
         start = time.monotonic()
-        texts = decode_set(model, tokenizer, data, job.scale, cfg.decode, args.video)
+        texts = decode_set(model, tokenizer, data, job.scale, cfg.decode, job.video)
         seconds = time.monotonic() - start
         write_texts(job, texts, args.data / job.set_name, seconds)
         log.info(f"{job.out_dir / 'text'}: {len(texts)} utterances in {seconds:.1f} s")

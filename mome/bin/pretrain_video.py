@@ -12,7 +12,7 @@ from typing import Any
 from mome import files
 from mome.bin import Parser, run, start_logging
 
-FORMAT = 1
+FORMAT = 2
 SMALL: dict[str, Any] = {
     "dim": 256,
     "ffn_dim": 768,
@@ -36,7 +36,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         parser.add_argument(name, type=Path)
     parser.add_argument("out_dir", type=Path)
     parser.add_argument("--config", type=Path, help="JSON of AVHuBERTConfig; default: a small one")
-    parser.add_argument("--num_steps", type=int, default=2400, help="updates of the weights")
+    parser.add_argument("--num_steps", type=int, default=1400, help="updates of the weights")
     parser.add_argument("--batch_frames", type=int, default=320, help="frames in an update, about")
     parser.add_argument("--learning_rate", type=float, default=2e-3, help="the highest")
     parser.add_argument(

@@ -26,6 +26,7 @@ from mome.data import VIDEO_FPS, crops, datadir
 from mome.data.progress import Progress
 from mome.encoders import CROP, centre_crop, fast_dtype, normalise
 from mome.synthesis import visemes
+from mome.training.muon import Muon
 
 EXPECTED = ("ValueError", "FileNotFoundError")  # errors that are reported without a traceback
 log = logging.getLogger(__name__)
@@ -236,17 +237,13 @@ def fit(
     """Train encoder and classifier together: cross-entropy of each frame's phone."""
     rng = np.random.default_rng([schedule.seed, rank])
     parameters = [*encoder.parameters(), *classifier.parameters()]
-    optimizer = torch.optim.AdamW(
-        parameters, lr=0.0, weight_decay=0.05, betas=(0.9, 0.98), fused=True
-    )
     groups = batches(clips, schedule.batch_frames // num_jobs, rng)
     encoder.train()
     dtype, loss_mean = fast_dtype("cpu"), 0.0
+    optimizer = Muon(parameters, 0.05, dtype, rank, num_jobs)
     num_steps = schedule.num_steps
     with Progress("video encoder", num_steps, "step") as progress:
         for step in range(num_steps):
-            lr = schedule.learning_rate * one_cycle(step / num_steps)
-            optimizer.param_groups[0]["lr"] = lr
             video_B1THW, lengths, phones_BT = collate(next(groups), rng)
             with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
                 logits_BTP = classifier(encoder(video_B1THW, lengths))
@@ -256,11 +253,10 @@ def fit(
                 ignore_index=-1,
                 label_smoothing=0.05,
             )
-            optimizer.zero_grad(set_to_none=True)
             loss.backward()
             average([p.grad for p in parameters if p.grad is not None], num_jobs)
             torch.nn.utils.clip_grad_norm_(parameters, 5.0)
-            optimizer.step()
+            optimizer.step(schedule.learning_rate * one_cycle(step / num_steps))
             loss_mean += (loss.item() - loss_mean) / min(step + 1, 50)
             if rank == 0:
                 progress.set_note(f"loss {loss_mean:.3f}")

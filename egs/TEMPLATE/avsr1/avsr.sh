@@ -166,32 +166,24 @@ train() {
 }
 
 decode_all() {
-  local video
+  local devices set sets=("${test_sets[@]}") options=()
+  local -x OMP_NUM_THREADS
   if [ "$decode_model" = average ]; then
     python -m mome.bin.average "$exp"
   fi
-  decode own "${test_sets[@]}"
   if [ "${#checked_sets[@]}" -gt 0 ] && [ "$(setting model.task)" = asr ]; then
     log "The model uses audio alone: there is no video to take away"
-    return
-  fi
-  if [ "${#checked_sets[@]}" -gt 0 ]; then
-    for video in zeroed other; do
-      decode "$video" "${checked_sets[@]}"
+  else
+    for set in "${checked_sets[@]}"; do
+      sets+=("${set}_zeroed_video" "${set}_other_video")
     done
   fi
-}
-
-decode() { # which video the model sees, test sets
-  local video=$1 devices options=()
-  local -x OMP_NUM_THREADS
-  shift
   devices=$(num_devices)
   OMP_NUM_THREADS=$(($(cores) > devices ? $(cores) / devices : 1))
   [ "${#scales[@]}" = 0 ] || options=(--scales "${scales[@]}")
-  run_jobs "dump/logs/decode_$tag/$video" "$devices" "$(gpu_options)" python -m mome.bin.decode "$exp" \
+  run_jobs "dump/logs/decode_$tag" "$devices" "$(gpu_options)" python -m mome.bin.decode "$exp" \
     "${decode_overrides[@]}" --model "$decode_model" --feats "$feats" --data data \
-    "${options[@]}" --sets "$@" --video "$video"
+    "${options[@]}" --sets "${sets[@]}"
 }
 
 score() {
