@@ -111,6 +111,7 @@ class ModelConfig:
     router_gain: float = 1.0  # factor on the router's first weights; more spreads the first gates
     renormalise: bool = False  # scale the gates of the chosen experts to sum to 1
     balance_weight: float = 0.01
+    balance_over: str = "batch"  # the tokens among which the load is balanced; or "utterance"
     lora_rank: int = 64
     lora_alpha: float = 8.0  # the output is scaled by alpha / rank
     lora_form: str = "ms"  # one LoRA for all scales, "ss": one for each scale, "mss": both
@@ -129,6 +130,7 @@ class ModelConfig:
         _one_of("model.projector", self.projector, ("per_stream", "per_rate"))
         _one_of("model.quantise", self.quantise, ("none", "8bit", "4bit"))
         _one_of("model.compression", self.compression, ("average", "stack"))
+        _one_of("model.balance_over", self.balance_over, ("batch", "utterance"))
         _one_of("model.llm_dtype", self.llm_dtype, ("auto", "bfloat16", "float32"))
         if not 0 < self.num_active <= self.num_routed:
             raise ValueError(

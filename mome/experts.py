@@ -151,9 +151,10 @@ def balance_loss(
 ) -> Tensor:
     """How unevenly the router uses its experts: R * sum_n f_n P_n (L_B in MoME §3.2).
 
-    f_n is the share of the tokens of a sequence that are sent to expert n, counting all
-    `num_active` choices; P_n is the mean probability of n. The result is a mean over sequences,
-    `num_active` for a balanced load. Padding, where `padding_mask_BN` is False, does not count.
+    f_n is the share of the tokens of a row that are sent to expert n, counting all `num_active`
+    choices; P_n is the mean probability of n. A row holds the tokens of an utterance or, flattened,
+    those of a batch. The result is a mean over rows, `num_active` for a balanced load. Padding,
+    where `padding_mask_BN` is False, does not count.
     """
     R = probs_BNR.shape[-1]
     chosen_BNR = torch.zeros_like(probs_BNR)

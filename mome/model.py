@@ -10,6 +10,7 @@ LLM are frozen.
 
 Shape key
     B  batch    T  encoder frames    N  tokens    D  width of the LLM    L  text tokens
+    A  adapters    R  routed experts
 """
 
 import contextlib
@@ -226,9 +227,11 @@ class MoMEModel(AbsESPnetModel):
         loss = F.cross_entropy(self.llm.lm_head(hidden).float(), targets)
         stats[f"loss_{scale}"] = loss
         if self.training and self.config.balance_weight and self.config.adapter == "mome":
-            # The layers' probabilities as one batch: a few large operations in place of many.
-            probs = torch.cat([adapter.probs_BNR for adapter in adapters(self.llm)])
-            mask = padding_mask_BN.repeat(len(probs) // len(padding_mask_BN), 1)
+            # The layers' probabilities at once: a few large operations in place of many.
+            probs_ABNR = torch.stack([adapter.probs_BNR for adapter in adapters(self.llm)])
+            mask_ABN = padding_mask_BN.expand(probs_ABNR.shape[:-1])
+            first = 1 if self.config.balance_over == "batch" else 0  # the dimension that B joins
+            probs, mask = (x.flatten(first, first + 1) for x in (probs_ABNR, mask_ABN))
             balance = balance_loss(probs, self.config.num_active, mask)
             stats[f"balance_{scale}"] = balance
             loss = loss + self.config.balance_weight * balance

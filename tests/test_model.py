@@ -5,6 +5,7 @@ from conftest import WordTokenizer, baby_llm, baby_model, random_batch, row
 
 from mome.compression import Scale, compress
 from mome.config import ModelConfig
+from mome.experts import balance_loss
 from mome.inject import adapters
 from mome.model import MoMEModel
 
@@ -207,6 +208,22 @@ def test_balance_loss_is_part_of_training_and_not_of_validation():
     plain = model(scales=["a4_v2"], **batch)[0]
     loss, stats, _ = model.train()(scales=["a4_v2"], **batch)
     torch.testing.assert_close(loss, plain + 0.01 * stats["balance_a4_v2"])
+
+
+@pytest.mark.parametrize("over", ["batch", "utterance"])
+def test_the_load_is_balanced_over_the_batch_or_over_each_utterance(over):
+    model, batch = baby_model(balance_over=over).train(), random_batch()
+    stats = model(scales=["a4_v2"], **batch)[1]
+    routed = [adapter.probs_BNR for adapter in adapters(model.llm)]
+    prompts = model.prompts(Scale(4, 2), **batch)
+    lengths = [len(p) + int(n) for p, n in zip(prompts, batch["text_lengths"], strict=True)]
+    expected = []
+    for probs_BNR in routed:
+        rows = [probs_NR[:n] for probs_NR, n in zip(probs_BNR, lengths, strict=True)]
+        if over == "batch":
+            rows = [torch.cat(rows)]
+        expected += [balance_loss(row[None], model.config.num_active) for row in rows]
+    torch.testing.assert_close(stats["balance_a4_v2"], torch.stack(expected).mean())
 
 
 def test_dropped_audio_is_zeroed_for_those_utterances_alone():
