@@ -31,7 +31,8 @@ fi
 
 start=$SECONDS
 [ -x "$venv/bin/python" ] || { log "making $venv with $("$python" --version)"; "$python" -m venv "$venv"; }
-pip() { "$venv/bin/python" -m pip --disable-pip-version-check "$@" --quiet; }
+# Python compiles a file when it is first imported; few of those that are installed ever are.
+pip_install() { "$venv/bin/python" -m pip --disable-pip-version-check --quiet install --no-compile "$@"; }
 pinned() { grep "^$1==" tools/constraints.txt; } # name -> name==version
 
 # torch first and alone: a later package must not replace the build that suits this machine (CPU or
@@ -39,7 +40,7 @@ pinned() { grep "^$1==" tools/constraints.txt; } # name -> name==version
 if [ -n "${TORCH_SPEC:-}" ] || ! "$venv/bin/python" -c 'import torch' 2>/dev/null; then
   log "installing ${TORCH_SPEC:=$(pinned torch)}"
   # shellcheck disable=SC2086  # TORCH_SPEC may hold options, too
-  pip install $TORCH_SPEC
+  pip_install $TORCH_SPEC
 fi
 constraints=$(mktemp) # the pinned versions, but with the torch that is installed
 "$venv/bin/python" - > "$constraints" <<'PYTHON'
@@ -49,7 +50,7 @@ PYTHON
 grep -v '^torch==' tools/constraints.txt >> "$constraints"
 
 log "installing mome and what it needs"
-pip install -c "$constraints" -e '.[landmarks,mini,test]'
+pip_install -c "$constraints" -e '.[landmarks,mini,test]'
 rm -f "$constraints"
 
 # espnet: its pins (setuptools<74, sentencepiece==0.2.0) contradict those of torch, and pip refuses
@@ -59,7 +60,7 @@ rm -f "$constraints"
 # mediapipe: 0.10.21 is the last with face models in the package; it requires an older numpy and
 # another build of OpenCV, but works without them.
 log "installing espnet and mediapipe without their own requirements"
-pip install --no-deps "$(pinned espnet)" "$(pinned mediapipe)"
+pip_install --no-deps "$(pinned espnet)" "$(pinned mediapipe)"
 
 "$venv/bin/python" tools/check_install.py
 echo "$inputs" > "$stamp"

@@ -100,14 +100,15 @@ def train(
 ) -> None:
     """The work of one process; several find each other through the file `meeting`.
 
-    Each draws its own batches; gradients are averaged, so all have the same weights.
+    Each draws batches of its own part of the clips; gradients are averaged, so all have the same
+    weights.
     """
     torch.set_num_threads(1)  # two processes are faster than two threads
     if meeting:
         if rank == 0 and start_logging:
             start_logging()
         dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=num_jobs)
-    clips = read_clips(train_set)
+    clips = read_clips(train_set, rank, num_jobs)
     torch.manual_seed(schedule.seed)
     encoder = AVHuBERT(config)
     classifier = nn.Linear(encoder.config.dim, len(phone_classes()))
@@ -143,8 +144,11 @@ def check_speakers(train_dir: Path, valid_dir: Path) -> None:
         )
 
 
-def read_clips(video_set: VideoSet) -> list[Clip]:
-    """Crops and phones of a set; the log counts the clips that have no crop."""
+def read_clips(video_set: VideoSet, part: int = 0, num_parts: int = 1) -> list[Clip]:
+    """Crops and phones of a set, or of a part of it; the log counts the clips without a crop.
+
+    Each part of a set with fewer clips than parts is the whole set.
+    """
     phones = datadir.read(video_set.data_dir).phones
     if phones is None:
         raise FileNotFoundError(
@@ -156,7 +160,7 @@ def read_clips(video_set: VideoSet) -> list[Clip]:
         log.info(f"{len(missing)} of {len(phones)} clips of {video_set.data_dir} have no crop")
     utterances = sorted(phones.keys() & mouths.keys())
     clips = []
-    for utterance in utterances:
+    for utterance in utterances[part::num_parts] if len(utterances) >= num_parts else utterances:
         mouth = crops.read(mouths[utterance])
         clips.append(Clip(mouth, frame_phones(Path(phones[utterance]), len(mouth))))
     if not clips:
