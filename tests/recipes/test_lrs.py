@@ -125,6 +125,22 @@ def test_every_gpu_of_this_machine_decodes(commands, given, jobs):
     assert "--sets test test_babble_0 " in line and line.endswith(f"--num_jobs {jobs}")
 
 
+@pytest.mark.parametrize("failing", ["train", "valid", "test_babble_5", "test_babble_0"])
+def test_a_set_that_fails_ends_stage_2_also_where_sets_are_encoded_side_by_side(
+    commands, tmp_path, failing
+):
+    (tmp_path / "bin/nvidia-smi").write_text("#!/bin/sh\nexit 1\n")  # no GPU
+    python = tmp_path / "bin/python"
+    fails = f'case "$*" in *extract_features\\ data/{failing}\\ *) exit 3 ;; esac\n'
+    python.write_text(python.read_text() + fails)
+    options = ["--stage", "2", "--stop-stage", "3", "--work_dir", str(tmp_path / "work")]
+    done = run("lrs3", *options, "--test_snrs", "5 0", programs=tmp_path / "bin", timeout=60)
+    assert done.returncode != 0
+    lines = (tmp_path / "commands").read_text()
+    assert f"extract_features data/{failing} " in lines
+    assert "mome.bin.train" not in lines and "Stage 3" not in done.stdout
+
+
 def test_the_gpus_that_a_user_has_chosen_are_those_that_run(commands, monkeypatch, tmp_path):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "5")
     launcher = tmp_path / "bin/deepspeed"
