@@ -141,9 +141,9 @@ def test_a_fault_of_a_base_is_named_with_its_file(tmp_path, base, text, message)
 
 @pytest.mark.parametrize("old, new", [("true", "both"), ("false", "none"), ("after", "after")])
 def test_the_old_values_of_projector_norm_are_read(tmp_path, old, new):
-    path = write(tmp_path, f"model:\n  projector_norm: {old}\n")
-    assert config.load(path).model.projector_norm == new
-    assert config.load(write(tmp_path, ""), [f"model.projector_norm={old}"]) == config.load(path)
+    cfg = config.load(write(tmp_path, f"model:\n  projector_norm: {old}\n"))
+    assert cfg.model.projector_norm == new
+    assert config.load(write(tmp_path, ""), [f"model.projector_norm={old}"]) == cfg
 
 
 CONFIGS = sorted((Path(__file__).parents[1] / "egs").glob("*/avsr1/conf/train_*.yaml"))

@@ -126,7 +126,9 @@ def draw_sound(axes: Any, source: Online, utterance: str, pick: Pick) -> None:
     axes.set_title(f"{utterance}, {noise}; masked (grey): {masks or 'nothing'}",
                    fontsize=9, loc="left")  # fmt: skip
     axes.set(xlim=(0, seconds[-1]), xlabel="time (s)", ylabel="amplitude")
-    axes.legend(loc="upper right", fontsize=7, frameon=False)
+    axes.legend(
+        loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=8, frameon=False, borderpad=0
+    )
     axes.spines[["top", "right"]].set_visible(False)
     print(f"{utterance}: {noise}, masked {masks or 'nothing'}")
 
