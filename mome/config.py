@@ -70,8 +70,8 @@ class EncodersConfig:
         _one_of("encoders.noise", self.noise, NOISES)
         counts = {"store_rate": 1, "num_noisy_copies": 0, "audio_mask_s": 0, "video_mask_s": 0}
         for name, least in counts.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"encoders.{name} must be {least} or more")
+            if (got := getattr(self, name)) < least:
+                raise ValueError(f"encoders.{name} must be {least} or more, got {got}")
         if self.video_lora_rank < 0 or (self.video_lora_rank and self.features != "online"):
             raise ValueError(
                 f"encoders.video_lora_rank {self.video_lora_rank} trains the video encoder, which"

@@ -42,7 +42,7 @@ def test_override_wins_over_file_and_file_over_default(tmp_path):
         ("model:\n  num_active: 30\n", r"num_active must be in 1\.\.23"),
         ("model:\n  audio_rates: [4, 4]\n", r"model\.audio_rates must be different"),
         ("model:\n  adapter_init: peers\n", r"adapter_init with adapter mome must be one of uni"),
-        ("encoders:\n  audio_mask_s: -1\n", r"encoders\.audio_mask_s must be 0 or more"),
+        ("encoders:\n  audio_mask_s: -1\n", r"encoders\.audio_mask_s must be 0 or more, got -1"),
         ("train:\n  num_epochs: 2\n", r"num_steps is 30000 and train\.num_epochs 2: set one of th"),
         ("train:\n  num_steps: 0\n", r"train\.num_steps is 0 and train\.num_epochs 0: set one of"),
         ("train:\n  num_steps: -1\n", r"train\.num_steps is -1 and train\.num_epochs 0: set one"),
