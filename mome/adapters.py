@@ -52,7 +52,8 @@ def attach_adapters(llm: Any, config: ModelConfig, num_scales: int) -> int:
 
     def lora(in_dim: int, out_dim: int) -> LoRA:
         rank, alpha, form = config.lora_rank, config.lora_alpha, config.lora_form
-        return LoRA(in_dim, out_dim, rank, alpha, form, num_scales)
+        start = "peers" if config.adapter_init == "peers" else "uniform"
+        return LoRA(in_dim, out_dim, rank, alpha, form, num_scales, start)
 
     def plain() -> Plain:
         return Plain(dim, config.plain_dim)
@@ -84,6 +85,7 @@ def scale_input_weights(layer: Any, config: ModelConfig) -> None:
     The input of an adapter has passed a norm of the LLM, whose weights may be small: 0.05 to 0.4 in
     SmolLM2-135M. With the usual first weights of a linear layer, hidden units then stay near zero,
     and so do the gradients of the up-projection. `adapter_init: unit` compensates for the norm.
+    With `peers`, which is for LoRA alone, the first weights are zero (see mome/lora.py).
     """
     ffn = config.position == "ffn" and config.adapter != "lora"
     norm = layer.post_attention_layernorm if ffn else layer.input_layernorm

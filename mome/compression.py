@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 HOW = ("average", "stack")
+NORMS = ("none", "both", "after")
 
 
 @dataclass(frozen=True)
@@ -113,20 +114,23 @@ def num_tokens(num_frames: int, rate: int, drop_tail: bool = False) -> int:
 class Projector(nn.Module):
     """Tokens (B, N, in_dim) into the embedding space of the LLM (B, N, out_dim).
 
-    Linear - ReLU - Linear (MoME §4). `norm` adds a LayerNorm on each side. The second one starts
-    with the standard deviation of the LLM's own embeddings, `out_std`, so that projected tokens
-    look like words.
+    Linear - ReLU - Linear (MoME §4). `norm` "both" adds a LayerNorm on each side. The second one
+    starts with the standard deviation of the LLM's own embeddings, `out_std`, so that projected
+    tokens look like words. "after" adds a LayerNorm behind the projector alone, which starts with
+    1, as in the code of the paper's authors.
     """
 
     def __init__(
-        self, in_dim: int, hidden_dim: int, out_dim: int, norm: bool = False, out_std: float = 1.0
+        self, in_dim: int, hidden_dim: int, out_dim: int, norm: str = "none", out_std: float = 1.0
     ):
         super().__init__()
-        self.norm_in = nn.LayerNorm(in_dim) if norm else nn.Identity()
+        if norm not in NORMS:
+            raise ValueError(f"norm must be one of {', '.join(NORMS)}; got {norm!r}")
+        self.norm_in = nn.LayerNorm(in_dim) if norm == "both" else nn.Identity()
         self.hidden = nn.Linear(in_dim, hidden_dim)
         self.out = nn.Linear(hidden_dim, out_dim)
-        self.norm_out = nn.LayerNorm(out_dim) if norm else nn.Identity()
-        if norm:
+        self.norm_out = nn.Identity() if norm == "none" else nn.LayerNorm(out_dim)
+        if norm == "both":
             nn.init.constant_(self.norm_out.get_parameter("weight"), out_std)
 
     def forward(self, x_BND: Tensor) -> Tensor:

@@ -1,8 +1,8 @@
 """The settings of a run: each field is a YAML key and a `section.key=value` override.
 
-OmegaConf reads and merges the files. This module adds errors that name the nearest key, and checks
-that run before anything heavy starts. The complete settings are saved in `exp/`, and decoding reads
-them from there.
+OmegaConf reads and merges the files. A file with `base: train_x.yaml` starts from the settings of
+that one, in the same folder. This module adds errors that name the nearest key, and checks that run
+before anything heavy starts. The complete settings are saved in `exp/`; decoding reads them there.
 """
 
 import dataclasses
@@ -30,7 +30,9 @@ RENAMED = {  # settings by their old names, which are still read
     "train.clip": "train.max_grad_norm",
     "train.warmup": "train.ctc_warmup",
     "decode.tokens_more": "decode.extra_tokens",
+    "encoders.mask_s": "encoders.video_mask_s",
 }
+OLD_VALUES = {"model.projector_norm": {"True": "both", "False": "none"}}  # likewise
 KINDS = {  # types of fields in words
     int: "a whole number",
     float: "a number",
@@ -55,9 +57,10 @@ class EncodersConfig:
     features: str = "offline"  # or "online": encode in the training loop, newly augmented each time
     random_crop: bool = True  # online: crop the mouth at a random place instead of the centre
     mirror_share: float = 0.5  # online: share of the clips whose video is mirrored
-    mask_s: float = 0.4  # online: longest mask, in seconds, one for each second of video; 0: none
+    audio_mask_s: float = 0.4  # online: longest mask of audio, in seconds; one for each second
+    video_mask_s: float = 0.4  # online: the same for video, drawn independently; 0: no masks
     video_lora_rank: int = 0  # online: train LoRA on the video encoder; 0: it stays frozen
-    video_lora_alpha: float = 16.0  # its output is scaled by alpha / rank
+    video_lora_alpha: float = 128.0  # its output is scaled by alpha / rank; peers: 128 / 64
     noise: str = "babble"  # in the noisy copies and in online features
     noise_dir: str = ""  # noise files of your own, instead of made noise
     snrs: list[float] = field(default_factory=lambda: [-5.0, 0.0, 5.0, 10.0, 15.0, 20.0])
@@ -65,10 +68,10 @@ class EncodersConfig:
     def __post_init__(self):
         _one_of("encoders.features", self.features, ("offline", "online"))
         _one_of("encoders.noise", self.noise, NOISES)
-        if self.store_rate < 1 or self.num_noisy_copies < 0 or self.mask_s < 0:
-            raise ValueError(
-                "encoders.store_rate must be 1 or more, num_noisy_copies and mask_s 0 or more"
-            )
+        counts = {"store_rate": 1, "num_noisy_copies": 0, "audio_mask_s": 0, "video_mask_s": 0}
+        for name, least in counts.items():
+            if (got := getattr(self, name)) < least:
+                raise ValueError(f"encoders.{name} must be {least} or more, got {got}")
         if self.video_lora_rank < 0 or (self.video_lora_rank and self.features != "online"):
             raise ValueError(
                 f"encoders.video_lora_rank {self.video_lora_rank} trains the video encoder, which"
@@ -83,9 +86,7 @@ class ModelConfig:
     """The network that mome.model builds."""
 
     llm: str = "meta-llama/Llama-3.2-1B"  # Hugging Face id or folder
-    llm_dtype: str = (
-        "auto"  # bfloat16 or float32, whichever is faster on the machine; or one of them
-    )
+    llm_dtype: str = "auto"  # the faster of bfloat16 and float32 on the machine; or one of them
     quantise: str = "none"  # or "8bit", "4bit": the frozen LLM by bitsandbytes (extra "quantise")
     attention: str = "sdpa"  # of the LLM, as transformers calls it; "eager" is faster on a CPU
     task: str = "avsr"  # asr, vsr, avsr, or all: one model for the three
@@ -98,10 +99,10 @@ class ModelConfig:
 
     projector: str = "per_stream"  # or "per_rate": one for each rate of a stream
     projector_dim: int = 2048  # hidden width
-    projector_norm: bool = False  # LayerNorm on both sides
+    projector_norm: str = "none"  # or LayerNorm on "both" sides, or only "after" the projector
 
     adapter: str = "mome"  # or "lora" (on queries and values), "plain" (one expert, no router)
-    adapter_init: str = "uniform"  # or "unit": hidden units start with unit variance
+    adapter_init: str = "uniform"  # or "unit"; for lora also "peers": see mome/adapters.py
     position: str = "layer"  # the block that mome and plain are attached to: mhsa | ffn | layer
     num_routed: int = 23
     num_active: int = 4  # routed experts per token
@@ -121,13 +122,17 @@ class ModelConfig:
     task_weights: dict[str, float] = field(default_factory=dict)  # likewise, for task all
 
     def __post_init__(self):
+        norm = new_value("model.projector_norm", self.projector_norm)
+        object.__setattr__(self, "projector_norm", norm)
         _one_of("model.task", self.task, TASKS)
         _one_of("model.adapter", self.adapter, ADAPTERS)
-        _one_of("model.adapter_init", self.adapter_init, ("uniform", "unit"))
+        inits = ("uniform", "unit", "peers") if self.adapter == "lora" else ("uniform", "unit")
+        _one_of(f"model.adapter_init with adapter {self.adapter}", self.adapter_init, inits)
         _one_of("model.position", self.position, POSITIONS)
         _one_of("model.router", self.router, ROUTERS)
         _one_of("model.lora_form", self.lora_form, LORA_FORMS)
         _one_of("model.projector", self.projector, ("per_stream", "per_rate"))
+        _one_of("model.projector_norm", self.projector_norm, ("none", "both", "after"))
         _one_of("model.quantise", self.quantise, ("none", "8bit", "4bit"))
         _one_of("model.compression", self.compression, ("average", "stack"))
         _one_of("model.balance_over", self.balance_over, ("batch", "utterance"))
@@ -170,7 +175,8 @@ class WarmupConfig:
 class TrainConfig:
     """Optimisation, as bin/train.py does it."""
 
-    num_steps: int = 30_000  # optimiser steps
+    num_steps: int = 30_000  # optimiser steps; 0: as many as `num_epochs` takes
+    num_epochs: int = 0  # passes over the training set, on any number of devices; 0: `num_steps`
     lr: float = 1e-3  # peak, reached after `lr_warmup_steps`; then a cosine to 0
     lr_warmup_steps: int = 500
     weight_decay: float = 0.1
@@ -184,8 +190,8 @@ class TrainConfig:
     audio_dropout: float = 0.0  # share of the training utterances whose audio is zeroed
     data_workers: str = "auto"  # processes of each device that read ahead; a number, or "auto"
     gradient_checkpointing: bool = False  # recompute layers in the backward pass: less memory
-    valid_every: int = 1000  # steps
-    save_every: int = 1000
+    valid_every: int = 1000  # steps; 0, with `num_epochs`: at the end of each epoch
+    save_every: int = 1000  # the same
     keep_checkpoints: int = 5  # newest checkpoints to keep; `average` is their mean
     deepspeed: str = "conf/deepspeed_zero0.json"
     seed: int = 0
@@ -202,9 +208,16 @@ class TrainConfig:
             raise ValueError(
                 f"train.data_workers must be auto or a whole number, got {self.data_workers!r}"
             )
-        for name in ("num_steps", "max_frames", "accumulation", "valid_every", "save_every"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"train.{name} must be 1 or more, got {getattr(self, name)}")
+        if min(self.num_steps, self.num_epochs) != 0 or max(self.num_steps, self.num_epochs) < 1:
+            raise ValueError(
+                f"train.num_steps is {self.num_steps} and train.num_epochs {self.num_epochs}: set"
+                " one of them to 0, and the other to 1 or more"
+            )
+        every = 0 if self.num_epochs else 1
+        counts = {"max_frames": 1, "accumulation": 1, "valid_every": every, "save_every": every}
+        for name, least in (counts | {"lr_warmup_steps": 0}).items():
+            if getattr(self, name) < least:
+                raise ValueError(f"train.{name} must be {least} or more, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)
@@ -244,23 +257,18 @@ class Config:
 
 
 def load(path: str | Path, overrides: list[str] | None = None) -> Config:
-    """Read a YAML file, then apply "section.key=value" overrides.
+    """Read a YAML file, after its base, and then apply "section.key=value" overrides.
 
     Raises FileNotFoundError, or ValueError (one line: file or command line, setting, value, what is
     allowed) for an unknown key, a value of another type, or one that a field does not allow.
     """
-    path = Path(path)
-    if not path.is_file():
-        near = sorted(p.name for p in path.parent.glob("*.yaml"))
-        raise FileNotFoundError(f"no configuration {path}; in {path.parent}: {', '.join(near)}")
+    changes = OmegaConf.create()
     for override in overrides or []:
         if "=" not in override or override.startswith("-"):
             raise ValueError(f"an override is section.key=value, got {override!r}")
-    changes = OmegaConf.create()
-    for override in overrides or []:
         _parse(f"command line: {override}", changes.merge_with_dotlist, [override])
     merged: Any = _writable(OmegaConf.structured(Config))
-    for where, part in (path, _parse(str(path), OmegaConf.load, path)), ("command line", changes):
+    for where, part in [*_read(Path(path)), ("command line", changes)]:
         part = _with_new_names(part, str(where))
         values = OmegaConf.to_container(part) or {}
         _check_keys(values, Config, where)
@@ -283,6 +291,23 @@ def save(config: Any, path: str | Path, comment: str = "") -> None:
 def as_dict(config: Any) -> dict:
     """Every field as plain values, sections nested."""
     return cast(dict, OmegaConf.to_container(OmegaConf.structured(config)))
+
+
+def _read(path: Path, is_base: bool = False) -> list[tuple[Path | str, Any]]:
+    """The settings of a file, with its path, after those of its base. A base has none itself."""
+    if not path.is_file():
+        near = sorted(p.name for p in path.parent.glob("*.yaml"))
+        raise FileNotFoundError(f"no configuration {path}; in {path.parent}: {', '.join(near)}")
+    part = _parse(str(path), OmegaConf.load, path)
+    base = part.pop("base", None) if OmegaConf.is_dict(part) else None
+    if base and is_base:
+        raise ValueError(f"{path}: it is the base of another file, so it can have no base itself")
+    return [*(_read(path.parent / str(base), is_base=True) if base else []), (path, part)]
+
+
+def new_value(key: str, value: Any) -> Any:
+    """What the value of a setting is called now; the value itself when it was not renamed."""
+    return OLD_VALUES.get(key, {}).get(str(value), value)
 
 
 def new_name(key: str) -> str:

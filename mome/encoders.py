@@ -234,12 +234,15 @@ class VideoEncoder(nn.Module):
         return self.encode(mouths)
 
     def add_lora(self, rank: int, alpha: float) -> None:
-        """LoRA on the queries and values of every layer; the encoder itself stays frozen."""
+        """LoRA on the queries and values of every layer; the encoder itself stays frozen.
+
+        It starts as in the code of the paper's authors.
+        """
         device = next(self.avhubert.parameters()).device
         attentions = [m for m in self.avhubert.modules() if isinstance(m, Attention)]
         for attention in attentions:
             for proj in (attention.q_proj, attention.v_proj):
-                adapter = LoRA(proj.in_features, proj.out_features, rank, alpha)
+                adapter = LoRA(proj.in_features, proj.out_features, rank, alpha, start="peers")
                 attach(proj, adapter.to(device))
 
     def encode(self, mouths: Sequence[np.ndarray]) -> list[Tensor]:

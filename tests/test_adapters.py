@@ -39,6 +39,17 @@ def test_the_router_gain_multiplies_the_first_weights_of_the_router_alone():
 
 
 @pytest.mark.parametrize(
+    "init, zero", [("uniform", "b_POK"), ("unit", "b_POK"), ("peers", "a_PKI")]
+)
+def test_lora_starts_as_the_configuration_says(init, zero):
+    llm = baby_llm()
+    attach_adapters(llm, ModelConfig(llm="baby", adapter="lora", adapter_init=init), num_scales=1)
+    for adapter in adapters(llm):
+        empty = {name for name, p in adapter.named_parameters() if not p.any()}
+        assert empty == {zero}
+
+
+@pytest.mark.parametrize(
     "settings, expected",
     [
         ({}, False),

@@ -1,5 +1,6 @@
 import pytest
 import torch
+import torch.nn.functional as F
 
 from mome.compression import Projector, Scale, compress, num_tokens, scales_of
 
@@ -54,10 +55,18 @@ def test_unknown_ways_are_refused():
 
 
 def test_projector_norm_is_a_norm_at_the_scale_of_the_embeddings():
-    y = Projector(4, 8, 64, norm=True, out_std=0.1)(torch.randn(2, 5, 4))
+    y = Projector(4, 8, 64, norm="both", out_std=0.1)(torch.randn(2, 5, 4))
     torch.testing.assert_close(y.std(dim=-1), torch.full((2, 5), 0.1), atol=0.01, rtol=0)
     plain = Projector(4, 8, 6)
     assert not any(isinstance(m, torch.nn.LayerNorm) for m in plain.modules())
+
+
+def test_a_norm_after_the_projector_alone_leaves_its_input_as_it_is():
+    after, x = Projector(4, 8, 64, norm="after", out_std=0.1), torch.randn(2, 5, 4)
+    expected = F.layer_norm(after.out(F.relu(after.hidden(x))), (64,))
+    torch.testing.assert_close(after(x), expected)
+    with pytest.raises(ValueError, match="norm must be one of none, both, after; got 'before'"):
+        Projector(4, 8, 64, norm="before")
 
 
 @pytest.mark.parametrize("name", ["a4", "v2", "a16_v5"])

@@ -41,6 +41,13 @@ def test_override_wins_over_file_and_file_over_default(tmp_path):
         ("model:\n  task: avrs\n", r"model\.task must be one of .*; did you mean avsr\?"),
         ("model:\n  num_active: 30\n", r"num_active must be in 1\.\.23"),
         ("model:\n  audio_rates: [4, 4]\n", r"model\.audio_rates must be different"),
+        ("model:\n  adapter_init: peers\n", r"adapter_init with adapter mome must be one of uni"),
+        ("encoders:\n  audio_mask_s: -1\n", r"encoders\.audio_mask_s must be 0 or more, got -1"),
+        ("train:\n  num_epochs: 2\n", r"num_steps is 30000 and train\.num_epochs 2: set one of th"),
+        ("train:\n  num_steps: 0\n", r"train\.num_steps is 0 and train\.num_epochs 0: set one of"),
+        ("train:\n  num_steps: -1\n", r"train\.num_steps is -1 and train\.num_epochs 0: set one"),
+        ("train:\n  valid_every: 0\n", r"train\.valid_every must be 1 or more, got 0"),
+        ("train:\n  lr_warmup_steps: -1\n", r"train\.lr_warmup_steps must be 0 or more, got -1"),
         ("train:\n  audio_dropout: 3\n", r"train\.audio_dropout is a share, 0 to 1; got 3"),
         ("train:\n  data_workers: -1\n", r"data_workers must be auto or a whole number, got '-1'"),
         ("model: 3\n", r"model must be a section"),
@@ -55,7 +62,7 @@ def test_a_bad_file_is_refused_and_the_fault_named_in_one_line(tmp_path, text, m
 @pytest.mark.parametrize(
     "override, message",
     [
-        ("train.rl=3", r"command line: no setting called train\.rl; known: num_steps, lr"),
+        ("train.rl=3", r"command line: no setting called train\.rl; known: num_steps, num_epochs"),
         ("lr", r"section\.key=value, got 'lr'"),
         ("train.lr=fast", r"command line: train\.lr must be a number, got 'fast'"),
         ("train.lr=", r"command line: train\.lr must be a number, got None"),
@@ -104,6 +111,41 @@ def test_a_config_cannot_be_changed(tmp_path):
         config.load(write(tmp_path, "")).model.task = "asr"
 
 
+def test_a_file_changes_the_settings_of_its_base(tmp_path):
+    base = write(tmp_path, "model:\n  num_routed: 7\n  audio_rates: [2]\ntrain:\n  lr: 3.0\n")
+    path = tmp_path / "train_y.yaml"
+    path.write_text(f"base: {base.name}\nmodel:\n  audio_rates: [8]\n")
+    cfg = config.load(path, ["train.seed=5"])
+    assert (cfg.model.num_routed, cfg.model.audio_rates) == (7, [8])
+    assert (cfg.train.lr, cfg.train.seed) == (3.0, 5)
+    path.write_text(f"base: {base.name}\n")
+    assert config.load(path) == config.load(base)
+
+
+@pytest.mark.parametrize(
+    "base, text, message",
+    [
+        ("train: 3\n", "base: train_x.yaml\n", r"train_x\.yaml, line 1: train must be a section"),
+        ("", "base: none.yaml\n", r"no configuration .*/none\.yaml; in .*: train_x\.yaml"),
+        ("base: z.yaml\n", "base: train_x.yaml\n", r"train_x\.yaml: it is the base of another fi"),
+    ],
+)
+def test_a_fault_of_a_base_is_named_with_its_file(tmp_path, base, text, message):
+    write(tmp_path, base)
+    path = tmp_path / "train_y.yaml"
+    path.write_text(text)
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
+        config.load(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("old, new", [("true", "both"), ("false", "none"), ("after", "after")])
+def test_the_old_values_of_projector_norm_are_read(tmp_path, old, new):
+    cfg = config.load(write(tmp_path, f"model:\n  projector_norm: {old}\n"))
+    assert cfg.model.projector_norm == new
+    assert config.load(write(tmp_path, ""), [f"model.projector_norm={old}"]) == cfg
+
+
 CONFIGS = sorted((Path(__file__).parents[1] / "egs").glob("*/avsr1/conf/train_*.yaml"))
 
 
@@ -112,6 +154,34 @@ def test_every_config_of_a_recipe_loads_and_says_what_it_is(path):
     config.load(path)
     head = path.read_text().split("\nencoders:")[0]
     assert head.startswith("# ") and "# Command: egs/" in head
+
+
+SYSTEMS = [p for p in CONFIGS if "lrs" in str(p) and not p.stem.endswith(("nano", "offline"))]
+of_a_system = pytest.mark.parametrize("path", SYSTEMS, ids=lambda p: f"{p.parts[-4]}-{p.stem}")
+
+
+@of_a_system
+def test_the_systems_of_the_paper_are_trained_as_it_says(path):
+    cfg = config.load(path)
+    enc, train = cfg.encoders, cfg.train
+    assert enc.features == "online" and enc.pad_to_30s and enc.random_crop
+    assert (enc.audio_mask_s, enc.video_mask_s, enc.mirror_share) == (0.4, 0.4, 0.5)
+    assert enc.snrs == [-5, 0, 5, 10, 15, 20]
+    assert train.noisy_share == pytest.approx(6 / 7, abs=1e-6)  # the seventh is "clean"
+    assert (train.num_steps, train.num_epochs, train.lr_warmup_steps) == (0, 10, 0)
+    assert (train.lr, train.weight_decay, train.betas) == (1e-3, 0.1, [0.9, 0.98])
+    assert cfg.model.balance_over == "batch" and cfg.decode.num_beams == 15
+    assert cfg.model.adapter_init == ("peers" if cfg.model.adapter == "lora" else "uniform")
+
+
+@of_a_system
+def test_an_offline_variant_differs_in_its_features_alone_and_says_what_that_leaves_out(path):
+    variant = path.with_name(f"{path.stem}_offline.yaml")
+    assert config.load(variant) == config.load(path, ["encoders.features=offline"])
+    head = variant.read_text().split("\nbase:")[0].replace("\n#   ", " ")
+    assert f"--train_config conf/{variant.name}" in head
+    for part in ("random crops", "mirror images", "time masks", "new noise"):
+        assert part in head
 
 
 LISTS = sorted((Path(__file__).parents[1] / "egs").glob("*/avsr1/conf/tuning/*.txt"))
@@ -134,6 +204,7 @@ def test_every_tuning_list_changes_the_config_it_names(path):
         ("train.clip=3.0", "train.max_grad_norm=3.0"),
         ("train.warmup.weight=0.2", "train.ctc_warmup.weight=0.2"),
         ("decode.tokens_more=3", "decode.extra_tokens=3"),
+        ("encoders.mask_s=0.2", "encoders.video_mask_s=0.2"),
     ],
 )
 def test_a_setting_is_read_by_its_old_name_with_a_warning_that_gives_the_new_one(

@@ -33,8 +33,30 @@ def test_a_form_is_the_sum_of_its_pairs(form, pairs):
     assert lora.active_parameters() == len(pairs) * (3 * 6 + 3 * 8)
 
 
-def test_a_fresh_one_adds_nothing():
-    assert not LoRA(6, 8, 3, 5.0)(torch.randn(2, 4, 6)).any()
+@pytest.mark.parametrize("form", ["ms", "mss"])
+@pytest.mark.parametrize("start, zero", [("uniform", "b_POK"), ("peers", "a_PKI")])
+def test_a_fresh_one_adds_nothing_and_one_of_the_pair_is_kaiming_uniform(start, zero, form):
+    lora = LoRA(600, 800, 30, 5.0, form, num_scales=2, start=start)
+    assert not lora(torch.randn(2, 4, 600)).any()
+    weights = dict(lora.named_parameters())
+    assert not weights.pop(zero).any()
+    (weight,) = weights.values()
+    for pair in weight:  # uniform in +-1/sqrt(width of the input), drawn anew for each pair
+        assert pair.abs().max().item() == pytest.approx(pair.shape[1] ** -0.5, rel=0.01)
+        assert pair.std().item() == pytest.approx((3 * pair.shape[1]) ** -0.5, rel=0.02)
+    assert len(weight) == 1 or not torch.equal(weight[0], weight[1])
+
+
+def test_with_the_start_of_the_peers_the_first_step_moves_the_output_farther():
+    moved = {}
+    for start in ("uniform", "peers"):
+        torch.manual_seed(0)
+        lora, x = LoRA(256, 256, 8, 1.0, start=start), torch.randn(20, 256)
+        optimizer = torch.optim.AdamW(lora.parameters(), 1e-3)
+        (lora(x) * torch.randn(20, 256)).sum().backward()
+        optimizer.step()
+        moved[start] = lora(x).norm().item()
+    assert moved["peers"] > 2 * moved["uniform"] > 0
 
 
 def test_wrong_settings_are_refused():
@@ -42,3 +64,5 @@ def test_wrong_settings_are_refused():
         LoRA(6, 8, 3, 5.0, form="sm")
     with pytest.raises(ValueError, match="rank must be 1 or more, got 0"):
         LoRA(6, 8, 0, 5.0)
+    with pytest.raises(ValueError, match="start must be one of uniform, peers; got 'zero'"):
+        LoRA(6, 8, 3, 5.0, start="zero")

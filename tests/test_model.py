@@ -61,6 +61,7 @@ SYSTEMS = {
     "mtsk_ms": {"adapter": "lora", "lora_rank": 4},
     "mtsk_ss": {"adapter": "lora", "lora_rank": 4, "lora_form": "ss"},
     "mtsk_mss": {"adapter": "lora", "lora_rank": 4, "lora_form": "mss"},
+    "mtsk_mss_peers": {"adapter": "lora", "lora_form": "mss", "adapter_init": "peers"},
     "per_rate": {"projector": "per_rate"},
     "stacked": {"projector": "per_rate", "compression": "stack"},
     "all_tasks": {"task": "all"},

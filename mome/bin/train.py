@@ -31,7 +31,8 @@ from mome.model import STREAMS, llm_dtype, load_llm
 from mome.training import distributed, experiment
 from mome.training.distributed import total
 from mome.training.loader import ReadAhead
-from mome.training.trainer import Trainer, learning_rate
+from mome.training.schedule import Schedule
+from mome.training.trainer import Trainer
 from mome.training.warmup import prepare_projectors
 
 log = logging.getLogger(__name__)
@@ -42,19 +43,19 @@ STOPPED = 128 + signal.SIGTERM  # exit status, as a shell reports it
 def train(
     engine: Any, data: FeatureDataset, sampler: Sampler, cfg: TrainConfig, trainer: Trainer
 ) -> None:
-    """Take optimiser steps until `cfg.num_steps`, validating and saving on the way.
+    """Take the steps of the trainer's schedule, validating and saving on the way.
 
     The loss of a step is the mean over all text tokens of all its batches on all devices, whatever
     their sizes, and over the scales trained.
     """
-    num_batches = sampler.world * cfg.accumulation  # in a step
-    left = itertools.islice(sampler.steps(trainer.step), cfg.num_steps - trainer.step)
+    schedule, num_batches = trainer.schedule, trainer.batches_a_step
+    left = itertools.islice(sampler.steps(trainer.step), schedule.num_steps - trainer.step)
     steps, to_read = itertools.tee(left)
     draws = itertools.chain.from_iterable(to_read)
     ahead = ReadAhead(data, draws, cfg.data_workers, engine.device)
     with contextlib.closing(iter(ahead)) as batches:  # it ends the workers
         for step, drawn in enumerate(steps, start=trainer.step):
-            lr = learning_rate(step, cfg)
+            lr = schedule.learning_rate(step)
             for group in engine.optimizer.param_groups:
                 group["lr"] = lr
             tokens = total(sum(data.num_targets(picks) for picks, _ in drawn), engine.device)
@@ -65,11 +66,10 @@ def train(
                 engine.step()
                 trainer.add(stats, weight)
             trainer.end_step(lr, ahead.seconds_waited())
-            is_last = trainer.step == cfg.num_steps
-            if trainer.step % cfg.valid_every == 0 or is_last:
+            if schedule.validates_after(trainer.step):
                 trainer.validate()
-            stop = trainer.stop and not is_last
-            if trainer.step % cfg.save_every == 0 or is_last or stop:
+            stop = trainer.stop and trainer.step < schedule.num_steps
+            if schedule.saves_after(trainer.step) or stop:
                 trainer.save()
             if stop:
                 log.info(f"stopped by SIGTERM after step {trainer.step}, saved; --resume continues")
@@ -96,8 +96,9 @@ def run_training(
         prepare_projectors(model, data, cfg, args.exp_dir, base, device)
     engine = distributed.start_engine(model, cfg, engine_settings)
     sampler = experiment.build_sampler(cfg, data, model)
-    log.info(sampler.describe())
-    trainer = Trainer(engine, cfg, args.exp_dir, valid, base, floor)
+    schedule = Schedule.of(cfg.train, sampler)
+    log.info(f"{schedule.describe()}; {sampler.describe()}")
+    trainer = Trainer(engine, cfg, args.exp_dir, valid, base, floor, schedule)
     if resuming:
         trainer.resume()
     engine.train()

@@ -5,6 +5,7 @@ part (its members, the noisy copy of an utterance, whose audio is dropped, the s
 seed, the epoch and the batch's place in it, and on no state that a restart would lose.
 """
 
+import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,13 +136,17 @@ class FeatureDataset:
         return sum(len(self.ids[self.utterances[pick.index]]) + 1 for pick in picks)
 
     def check_encoders(self, trained: dict[str, Any]) -> None:
-        """ValueError when other encoders made the frames than `trained`, a feats.json, says."""
-        for key in ("audio_encoder", "audio_sha256", "video_encoder", "video_sha256"):
-            if trained.get(key) != self.source.info.get(key):
+        """ValueError when the frames were made in another way than `trained`, a feats.json, says.
+
+        Only the streams that the task reads are compared.
+        """
+        keys = [f"{s}_{name}" for s in self.streams for name in ("encoder", "sha256")]
+        for key in keys + (["pad_to_30s"] if "audio" in self.streams else []):
+            found, wanted = self.source.info.get(key), trained.get(key)
+            if (found or None) != (wanted or None):
                 raise ValueError(
-                    f"{self.dir} was extracted with {key} {self.source.info.get(key)}, but the"
-                    f" model was trained on {trained.get(key)}: run stage 2 with the encoders of"
-                    " the training run"
+                    f"{self.dir} was extracted with {key} {found}, but the model was trained on"
+                    f" {wanted}: run stage 2 with the encoders of the training run"
                 )
 
     def check_rates(self, rates: list[int]) -> None:
@@ -203,7 +208,7 @@ class Sampler:
         per_step = self.accumulation * self.world
         k, step = 0, []
         for epoch in range(10**9):
-            batches = plan(self.lengths, self.max_frames, np.random.default_rng([self.seed, epoch]))
+            batches = self._plan(epoch)
             if k + len(batches) <= start * per_step:
                 k += len(batches)
                 continue
@@ -220,11 +225,22 @@ class Sampler:
                     yield step
                     step = []
 
+    def epoch_ends(self, num_epochs: int) -> list[int]:
+        """How many steps have been taken at the end of each of the first epochs.
+
+        A step that ends an epoch may begin the next one, so that no utterance is left out.
+        """
+        counts = [len(self._plan(epoch)) for epoch in range(num_epochs)]
+        return [-(-k // (self.accumulation * self.world)) for k in itertools.accumulate(counts)]
+
+    def _plan(self, epoch: int) -> list[list[int]]:
+        """The batches of an epoch, of all devices."""
+        return plan(self.lengths, self.max_frames, np.random.default_rng([self.seed, epoch]))
+
     def describe(self) -> str:
         """One line about a step: the most that it can hold, and what it holds on average."""
-        batches = plan(self.lengths, self.max_frames, np.random.default_rng([self.seed, 0]))
         per_step = self.world * self.accumulation
-        steps = len(batches) / per_step  # in an epoch
+        steps = len(self._plan(0)) / per_step  # in an epoch
         return (
             f"a step: {self.world} device(s) x {self.accumulation} batch(es) x at most"
             f" {self.max_frames} frames of 40 ms = {_media(per_step * self.max_frames)} of media;"

@@ -2,9 +2,9 @@
 
 Both are a `FrameSource` (mome/data/dataset.py). `Archives` is fast and always gives the same
 frames. `Online` is slower, takes no disk, and can augment its input: each time an utterance comes
-up, its audio is clean or in new noise, and its mouth is cropped at another place, mirrored or not,
-and masked. What is random comes from the seed of the pick, so a training run that is killed and
-resumed gives the same numbers.
+up, its audio is masked and then left clean or mixed with new noise, and its mouth is cropped at
+another place, mirrored or not, and masked. What is random comes from the seed of the pick, so a
+training run that is killed and resumed gives the same numbers.
 """
 
 import json
@@ -20,7 +20,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from mome import encoders
 from mome.config import EncodersConfig
-from mome.data import AUDIO_FPS, VIDEO_FPS, ark, augment, crops, datadir
+from mome.data import AUDIO_FPS, SAMPLE_RATE, VIDEO_FPS, ark, augment, crops, datadir
 from mome.data.dataset import FrameSource, Pick
 from mome.data.noise import Noise, waveform
 
@@ -187,11 +187,16 @@ class Online:
             return list(readers.map(lambda pair: read(*pair), chosen))
 
     def sound(self, utterance: str, pick: Pick) -> np.ndarray:
-        """The waveform, in noise if the pick asks for a noisy copy."""
+        """The waveform, masked or not, then in noise if the pick asks for a noisy copy."""
         speech = waveform(self.scps["audio"][utterance])
-        if not pick.copy or not self.augmented:
+        if not self.augmented:
             return speech
         rng = np.random.default_rng((*pick.seed, SEEDS["audio"]))
+        masked = augment.mask_time(speech, SAMPLE_RATE, self.config.audio_mask_s, rng)
+        if masked.any():  # a short clip may be masked as a whole: silence has no SNR
+            speech = masked
+        if not pick.copy:
+            return speech
         return self.noise.add(speech, self.data.utt2spk[utterance], rng)[0]
 
     def mouth(self, utterance: str, pick: Pick) -> np.ndarray:
@@ -204,7 +209,7 @@ class Online:
             mouth = augment.random_crop(mouth, encoders.CROP, rng)
         if rng.random() < self.config.mirror_share:
             mouth = augment.mirror(mouth)
-        return augment.mask_time(mouth, self.config.mask_s, rng)
+        return augment.mask_time(mouth, VIDEO_FPS, self.config.video_mask_s, rng)
 
 
 def load_encoders(

@@ -5,7 +5,6 @@ import fcntl
 import glob
 import json
 import logging
-import math
 import re
 import shutil
 import time
@@ -19,7 +18,7 @@ import torch.distributed as dist
 from torch import nn
 
 from mome import checkpoint, files
-from mome.config import Config, as_dict, new_name
+from mome.config import Config, as_dict, new_name, new_value
 from mome.data.dataset import FeatureDataset, Sampler
 from mome.model import MoMEModel, init_reference_weights
 from mome.prompt import text_ids
@@ -54,8 +53,8 @@ def open_experiment(exp_dir: Path, inputs: dict, resume: bool) -> bool:
     """Make the folder ready; False when the run with these `inputs` is finished.
 
     A run with other settings or data is kept as exp/<tag>.<what differs>.<time>. It becomes
-    exp/<tag> again when its settings return. A run with more steps continues the earlier one; if
-    that one was finished, a copy of it is kept.
+    exp/<tag> again when its settings return. A run with more steps or epochs continues the earlier
+    one; if that one was finished, a copy of it is kept.
     """
     differ = differences(exp_dir, inputs)
     if resume and differ != {} and restore(exp_dir, inputs, differ):
@@ -84,15 +83,18 @@ def differences(exp_dir: Path, inputs: dict) -> dict | None:
     if not path.exists():
         return None
     saved = {new_name(key): value for key, value in json.loads(path.read_text()).items()}
+    saved = {key: new_value(key, value) for key, value in saved.items()}
     # Settings that an older version of the program did not have count as their defaults.
     before = flatten(as_dict(Config())) | saved
     return {k: before.get(k) for k in sorted(inputs) if inputs[k] != before.get(k)}
 
 
 def continues(differ: dict, inputs: dict) -> bool:
-    """Whether a run that differs in these values is the same one, or the same with fewer steps."""
-    steps = differ.get("train.num_steps", math.inf)
-    return not differ or (len(differ) == 1 and steps < inputs["train.num_steps"])
+    """Whether a run that differs in these values is the same one, or the same but shorter."""
+    if not differ:
+        return True
+    lengths = {"train.num_steps", "train.num_epochs"}
+    return len(differ) == 1 and any(differ[key] < inputs[key] for key in differ.keys() & lengths)
 
 
 def restore(exp_dir: Path, inputs: dict, differ: dict | None) -> bool:

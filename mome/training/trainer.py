@@ -18,10 +18,11 @@ from torch.utils.tensorboard import SummaryWriter
 
 from mome import checkpoint, files
 from mome.compression import Scale
-from mome.config import Config, TrainConfig
+from mome.config import Config
 from mome.data.dataset import Draw, FeatureDataset, Pick, plan
 from mome.training.distributed import OnHost, clock, gathered, means, sums_over_devices
 from mome.training.loader import ReadAhead
+from mome.training.schedule import Schedule
 
 log = logging.getLogger(__name__)
 
@@ -42,11 +43,13 @@ class Trainer:
         valid: FeatureDataset,
         base: dict,
         floor: float,
+        schedule: Schedule,
     ):
-        self.engine, self.cfg, self.exp_dir = engine, cfg, exp_dir
+        self.engine, self.cfg, self.exp_dir, self.schedule = engine, cfg, exp_dir, schedule
         self.base, self.floor = base, floor
         self.step, self.best_loss, self.num_tokens = 0, math.inf, 0.0
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
+        self.batches_a_step = self.world * cfg.train.accumulation
         self.start_time, self.start_step = time.monotonic(), 0
         self.reporter = Reporter()
         self.report: SubReporter = self.reporter.start_epoch("train", 1)  # since a validation
@@ -123,7 +126,7 @@ class Trainer:
             self._log_step(step, lr)
 
     def _log_step(self, step: int, lr: float) -> None:
-        num_steps, spent = self.cfg.train.num_steps, time.monotonic() - self.start_time
+        num_steps, spent = self.schedule.num_steps, time.monotonic() - self.start_time
         left = spent / (step - self.start_step) * (num_steps - step)
         loss = mean_of_last(self.report, "cross_entropy", LOG_EVERY)
         data_wait = self.seconds_waited / self.seconds
@@ -169,7 +172,7 @@ class Trainer:
         folder, tag = self.exp_dir / "checkpoints", f"step_{self.step}"
         self._write_weights(folder / tag)
         dist.barrier()
-        state = {"step": self.step, "best": self.best_loss}
+        state = {"step": self.step, "best": self.best_loss, "batches_a_step": self.batches_a_step}
         self.engine.save_checkpoint(
             str(folder), tag=tag, client_state=state, exclude_frozen_parameters=True
         )
@@ -185,6 +188,12 @@ class Trainer:
         path, state = self.engine.load_checkpoint(str(folder), load_module_strict=False)
         if path is None:
             raise ValueError(f"{folder} holds no readable checkpoint: delete it to start anew")
+        then, now = state.get("batches_a_step"), self.batches_a_step
+        if self.cfg.train.num_epochs and then not in (None, now):
+            raise ValueError(
+                f"{path} was made with {then} batches a step and this run has {now}, so its epochs"
+                " would be others: train on as many devices as before, or give --tag a new name"
+            )
         self.step = self.start_step = state["step"]
         self.best_loss = state["best"]
         if self.rank == 0 and self.metrics_path.exists():  # steps after the checkpoint are redone
@@ -210,14 +219,6 @@ class Trainer:
 
     def _stop(self, *_: object) -> None:
         self.asked_to_stop = True
-
-
-def learning_rate(step: int, cfg: TrainConfig) -> float:
-    """A cosine to 0 at the last step (MoME §A.3), after a linear warm-up (ours)."""
-    if step < cfg.lr_warmup_steps:
-        return cfg.lr * (step + 1) / cfg.lr_warmup_steps
-    done = (step - cfg.lr_warmup_steps) / max(1, cfg.num_steps - cfg.lr_warmup_steps)
-    return cfg.lr * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
 
 
 def names_of_stats(scales: list[Scale]) -> list[str]:

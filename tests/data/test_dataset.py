@@ -121,6 +121,23 @@ def test_all_batches_of_a_step_have_the_same_scales():
     assert {scales[0][0] for scales in drawn} == {"a4", "a16"}
 
 
+def test_an_epoch_ends_when_each_utterance_has_come_up_once_more():
+    s = sampler(accumulation=2, scales_per_step=0)
+    batches = [[p.index for p in picks] for step in take(s, 40) for picks, _ in step]
+    ends = s.epoch_ends(3)
+    for epoch, end in enumerate(ends, start=1):
+        seen = np.bincount([i for batch in batches[: 2 * end] for i in batch])
+        assert min(seen) == epoch, "everyone was there as often as there were epochs"
+        before = np.bincount([i for batch in batches[: 2 * end - 2] for i in batch], minlength=50)
+        assert min(before) == epoch - 1, "and one step earlier not yet"
+    assert [*map(len, [ends, s.epoch_ends(1)])] == [3, 1] and s.epoch_ends(1)[0] == ends[0]
+
+
+def test_an_epoch_takes_as_many_batches_on_any_number_of_devices():
+    one = sampler().epoch_ends(4)
+    assert sampler(world=3, accumulation=2).epoch_ends(4) == [-(-k // 6) for k in one]
+
+
 def test_the_effective_batch_is_described_in_one_line():
     s = Sampler([100] * 48, 1500, 0, world=8, accumulation=2)  # batches of 15, 15, 15 and 3
     assert s.describe() == (

@@ -1,15 +1,19 @@
 """Frames: archives and online encoders give the same, and augmentation can be repeated."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from conftest import CLIPS, baby_model, extract
 
 from mome.config import EncodersConfig
+from mome.data import augment
 from mome.data.dataset import FeatureDataset, FrameSource, Pick
 from mome.data.features import Archives, Online, open_source
 
-PLAIN = {"random_crop": False, "mirror_share": 0.0, "mask_s": 0.0}
+NO_MASKS = {"audio_mask_s": 0.0, "video_mask_s": 0.0}
+PLAIN = {"random_crop": False, "mirror_share": 0.0, **NO_MASKS}
 STREAMS = ("audio", "video")
 
 
@@ -90,12 +94,66 @@ def test_each_time_is_another_one_and_the_same_one_after_a_restart(online):
 
 
 def test_noise_is_added_to_the_picks_that_ask_for_it_at_an_snr_of_the_list(online):
-    source = online(snrs=[5.0]).source
+    source = online(snrs=[5.0], audio_mask_s=0.0).source
     for k, utterance in enumerate(sorted(source.text)):
         clean = source.sound(utterance, Pick(k))
         noisy = source.sound(utterance, Pick(k, copy=1, seed=(0, k)))
         ratio = np.sum(clean**2) / np.sum((noisy - clean) ** 2)
         assert 10 * np.log10(ratio) == pytest.approx(5.0, abs=1e-3)
+
+
+def test_audio_is_masked_before_noise_covers_it_and_the_masks_are_new_each_time(online):
+    source, plain = online(snrs=[5.0]).source, online(**PLAIN).source
+    masks = set()
+    for step in range(20):
+        pick = Pick(1, seed=(0, step, 1))
+        speech = plain.sound("ann-00002", pick)
+        masked = source.sound("ann-00002", pick)  # 0.56 s: one mask
+        zeros = np.flatnonzero(masked != speech)
+        assert len(zeros) <= 0.4 * 16_000 and not masked[zeros].any()
+        noisy = source.sound("ann-00002", replace(pick, copy=1))
+        added = noisy - masked
+        assert np.all(noisy[zeros] != 0)
+        ratio = np.sum(masked**2) / np.sum(added**2)
+        assert 10 * np.log10(ratio) == pytest.approx(5.0, abs=1e-3)
+        masks.add((zeros.min(initial=0), len(zeros)))
+    assert len(masks) > 10
+
+
+def test_masks_of_audio_and_video_are_drawn_independently(online):
+    source, starts = online(random_crop=False, mirror_share=0.0).source, []
+    plain = online(**PLAIN).source
+    for step in range(200):
+        pick = Pick(1, seed=(0, step, 1))
+        sound, mouth = source.sound("ann-00002", pick), source.mouth("ann-00002", pick)
+        heard = np.flatnonzero(sound != plain.sound("ann-00002", pick))
+        seen = np.flatnonzero((mouth != plain.mouth("ann-00002", pick)).any(axis=(1, 2)))
+        if len(heard) and len(seen):
+            assert not mouth[seen].any()
+            starts.append((heard[0] / 16_000, seen[0] / 25))
+    assert len(starts) > 100 and abs(np.corrcoef(np.transpose(starts))[0, 1]) < 0.25
+
+
+def test_a_clip_that_a_mask_would_silence_is_heard_whole(online, monkeypatch):
+    source = online(audio_mask_s=0.4, snrs=[5.0]).source
+    monkeypatch.setattr(augment, "mask_time", lambda clip, *_: 0 * clip)
+    for copy in (0, 1):
+        assert source.sound("ann-00001", Pick(0, copy, seed=(0, 0))).any()
+
+
+def test_features_padded_in_another_way_are_refused(online):
+    data = online(streams=("audio",))
+    with pytest.raises(ValueError, match="with pad_to_30s False, but the model was trained on Tru"):
+        data.check_encoders(data.source.info | {"pad_to_30s": True})
+    older = {k: v for k, v in data.source.info.items() if k != "pad_to_30s"}
+    data.check_encoders(older)  # it was False
+
+
+def test_only_the_encoders_of_the_streams_of_a_task_are_compared(stored, clips_dir, online):
+    video = FeatureDataset(Archives(clips_dir / "feats/train", ["video"]), encode)
+    video.check_encoders(online(streams=("video",)).source.info)
+    with pytest.raises(ValueError, match="audio_encoder"):
+        stored.check_encoders(video.source.info | {"audio_encoder": "another"})
 
 
 def test_a_task_of_one_stream_needs_that_one_alone(online):
@@ -128,7 +186,8 @@ def test_a_video_encoder_with_lora_is_trained_by_the_model_and_the_rest_of_it_is
     assert len(trained) == 2 * 2  # A and B of the queries and of the values, in one layer
     with torch.no_grad():
         for name, p in trained.items():
-            if name.endswith("b_POK"):
+            if name.endswith("a_PKI"):  # it starts at zero, as that of the paper's authors
+                assert not p.any()
                 p.normal_()
     batch = data.collate(picks(0))
     batch["text"] = batch["text"].clamp(min=3, max=30)

@@ -65,7 +65,10 @@ def test_it_runs_through_all_stages_on_a_corpus_that_lies_alike(
 
 @pytest.fixture
 def commands(tmp_path):
-    """Runs stages of LRS3 without doing anything; returns the commands they would run."""
+    """Runs stages of LRS3 without doing anything; returns the commands they would run.
+
+    The features of the training set are stored, unless another train config is given.
+    """
     bin_dir = tmp_path / "bin"
     bin_dir.mkdir()
     (bin_dir / "python").write_text(  # the check of the settings runs: the stages need its answers
@@ -83,6 +86,7 @@ printf '%s\\n' "$@" >> "{tmp_path}/words"
     def commands(*options: str, stages: tuple[int, int] = (1, 2)) -> list[str]:
         options += ("--stage", str(stages[0]), "--stop-stage", str(stages[1]))
         options += ("--work_dir", str(tmp_path / "work"))
+        options = ("--train_config", "conf/train_mome_layer_offline.yaml", *options)
         done = run("lrs3", *options, programs=bin_dir, timeout=60)
         assert done.returncode == 0, done.stderr
         return (tmp_path / "commands").read_text().splitlines()
@@ -105,6 +109,13 @@ def test_a_test_set_for_each_noise_and_snr(commands, tmp_path):
     expected = [f"test_{noise}_{snr}" for noise in ("music", "free-sound") for snr in snrs.split()]
     assert noisy_sets(lines) == expected
     assert not [x for x in lines if "extract_features" in x and "--noise_dir" in x]  # of the tests
+
+
+def test_trained_as_in_the_paper_the_features_of_the_training_set_are_not_stored(commands):
+    lines = commands("--train_config", "conf/train_mome_layer.yaml", "--test_noise", "")
+    stored = [line.split() for line in lines if "mome.bin.extract_features" in line]
+    assert [words[2] for words in stored] == ["data/valid", "data/test"]
+    assert all("--pad_to_30s" in words for words in stored)
 
 
 def test_sets_are_named_as_add_noise_names_them(commands):
@@ -166,7 +177,7 @@ def test_slurm_gives_a_gpu_to_each_job_that_encodes_or_decodes(commands):
     (job,) = jobs
     assert " --array=1-8 " in job and " --gpus=1 " in job
     assert "--sets test test_zeroed_video test_other_video  --job $SLURM_ARRAY_TASK_ID/8" in job
-    assert "decode_train_mome_layer/%a.log" in job
+    assert "decode_train_mome_layer_offline/%a.log" in job
 
 
 def test_slurm_without_the_number_of_gpus_is_refused(commands, tmp_path):

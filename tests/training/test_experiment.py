@@ -69,6 +69,21 @@ def test_more_steps_continue_and_other_runs_are_kept(tmp_path, resume, steps, re
     assert (f"is kept as {old[0]}: {reason}" if reason else "") in caplog.text
 
 
+@pytest.mark.parametrize("epochs, kept", [(3, 0), (1, 1)])
+def test_more_epochs_continue_and_fewer_are_another_run(tmp_path, epochs, kept):
+    inputs = {"train.num_steps": 0, "train.num_epochs": 2}
+    open_experiment(tmp_path / "x", inputs, resume=True)
+    open_experiment(tmp_path / "x", inputs | {"train.num_epochs": epochs}, resume=True)
+    assert len(list(tmp_path.glob("x.*"))) == kept
+
+
+def test_settings_by_their_old_names_and_values_are_the_same_settings(tmp_path):
+    old = {"encoders.mask_s": 0.2, "model.projector_norm": True, "model.audio_rates": [4]}
+    new = {"encoders.video_mask_s": 0.2, "model.projector_norm": "both", "model.audio_rates": [4]}
+    open_experiment(tmp_path / "x", old, resume=True)
+    assert experiment.differences(tmp_path / "x", new) == {}
+
+
 def test_a_finished_run_is_not_repeated_and_one_with_more_steps_is_opened_again(tmp_path, caplog):
     caplog.set_level("INFO")
     exp, inputs = tmp_path / "x", {"train.num_steps": 4, "train.lr": 0.1}

@@ -16,7 +16,8 @@ from mome.data.dataset import Pick, Sampler
 from mome.training import trainer as trainer_module
 from mome.training.distributed import sums_over_devices, total
 from mome.training.loader import ReadAhead
-from mome.training.trainer import Trainer, learning_rate, names_of_stats
+from mome.training.schedule import Schedule
+from mome.training.trainer import Trainer, names_of_stats
 
 CFG = TrainConfig(
     num_steps=5,
@@ -84,12 +85,13 @@ def trainer_in(exp_dir, features, **changes) -> Trainer:
     exp_dir.mkdir(exist_ok=True)
     model = baby_model(frame_dims={"audio": 6, "video": 5})
     cfg = Config(train=TrainConfig(**{**vars(CFG), **changes}))
-    return Trainer(Engine(model), cfg, exp_dir, features["valid"], base={}, floor=2.0)
+    schedule = Schedule.of(cfg.train, sampler_of(features, model))
+    return Trainer(Engine(model), cfg, exp_dir, features["valid"], {}, 2.0, schedule)
 
 
-def run(trainer: Trainer, features) -> None:
-    data, model = features["train"], trainer.engine.train().module
-    sampler = Sampler(
+def sampler_of(features, model) -> Sampler:
+    data = features["train"]
+    return Sampler(
         lengths=[data.length(i) for i in range(len(data))],
         max_frames=CFG.max_frames,
         seed=0,
@@ -97,7 +99,11 @@ def run(trainer: Trainer, features) -> None:
         scales=tuple(map(str, model.scales)),
         scales_per_step=1,
     )
-    train(trainer.engine, data, sampler, trainer.cfg.train, trainer)
+
+
+def run(trainer: Trainer, features) -> None:
+    sampler = sampler_of(features, trainer.engine.train().module)
+    train(trainer.engine, features["train"], sampler, trainer.cfg.train, trainer)
 
 
 def steps_of(exp_dir) -> list[int]:
@@ -114,7 +120,7 @@ def test_the_loop_validates_and_saves_on_the_way_and_at_the_end(tmp_path, featur
     assert validated(tmp_path) == [2, 4, 5]
     assert [p.name for p in checkpoint.steps(tmp_path)] == ["step_4", "step_5"]  # older: deleted
     assert [line["lr"] for line in metrics(tmp_path) if "lr" in line] == [
-        learning_rate(step, CFG) for step in range(5)
+        Schedule(CFG, 5).learning_rate(step) for step in range(5)
     ]
 
 
@@ -188,12 +194,33 @@ def test_a_line_of_metrics_weighs_batches_by_their_tokens(tmp_path, features):
     ]
 
 
-def test_the_learning_rate_rises_in_a_line_and_falls_along_a_cosine():
-    cfg = TrainConfig(num_steps=12, lr=1.0, lr_warmup_steps=4)
-    rates = [learning_rate(step, cfg) for step in range(13)]
-    assert rates[:5] == [0.25, 0.5, 0.75, 1.0, 1.0]
-    assert rates[8] == pytest.approx(0.5) and rates[12] == pytest.approx(0)
-    assert rates[4:] == sorted(rates[4:], reverse=True)
+EPOCHS = {"num_steps": 0, "num_epochs": 2, "valid_every": 0, "save_every": 0}
+
+
+def test_epochs_end_with_a_validation_and_a_checkpoint_and_survive_a_stop(tmp_path, features):
+    whole = trainer_in(tmp_path / "whole", features, **EPOCHS)
+    ends = whole.schedule.epoch_ends
+    run(whole, features)
+    assert validated(tmp_path / "whole") == [*ends] and 1 < ends[0] < ends[1]
+    assert [p.name for p in checkpoint.steps(tmp_path / "whole")] == [f"step_{n}" for n in ends]
+
+    stopped = trainer_in(tmp_path / "stopped", features, **EPOCHS)
+    stopped._stop()
+    with pytest.raises(SystemExit):
+        run(stopped, features)
+    resumed = trainer_in(tmp_path / "stopped", features, **EPOCHS)
+    resumed.resume()
+    assert resumed.step == 1
+    run(resumed, features)
+    assert metrics(tmp_path / "stopped") == metrics(tmp_path / "whole")
+
+
+def test_epochs_cannot_be_resumed_with_steps_of_another_size(tmp_path, features):
+    trainer_in(tmp_path, features, **EPOCHS).save()
+    with pytest.raises(ValueError, match="made with 2 batches a step and this run has 4"):
+        trainer_in(tmp_path, features, **EPOCHS, accumulation=4).resume()
+    trainer_in(tmp_path / "steps", features).save()
+    trainer_in(tmp_path / "steps", features, accumulation=4).resume()
 
 
 def test_steps_that_are_written_later_are_the_same_and_a_checkpoint_has_all_before_it(
