@@ -58,6 +58,14 @@ def test_errors_stand_above_the_active_parameters_of_their_experiment(figures, t
     assert len(looks - {("0.5", "0.5")}) >= 8  # the eighth is hollow
 
 
+def test_experiments_of_equal_size_stand_side_by_side(figures, tmp_path):
+    experiments = {name: (size, {"a4": 1.0}) for name, size in (("a", 10), ("b", 50), ("c", 50))}
+    plots.error_by_size(experiments, tmp_path / "x.png")
+    lines = [line for line in figures[0].axes[0].lines if line.get_marker() == "o"]
+    places = [line.get_xdata()[0] * 1e6 for line in lines if len(line.get_xdata())]
+    assert places == pytest.approx([10, 49.5, 50.5])
+
+
 def test_curves_show_cross_entropy_validation_and_the_floor(figures, tmp_path):
     metrics = [{"step": k, "loss": 9.0, "cross_entropy": 1.0} for k in range(1, 4)]
     metrics += [{"step": 3, "valid_loss_a4": 2.0}, {"step": 3, "valid_loss_v2": 3.0}]
