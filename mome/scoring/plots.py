@@ -87,6 +87,35 @@ def error_by_scale(rates: dict[str, dict[str, float]], path: Path) -> None:
     save(figure, path, dpi=110)
 
 
+def error_by_size(experiments: dict[str, tuple[int, dict[str, float]]], path: Path) -> None:
+    """Word error rate against active parameters, as in Fig. 1 of MoME.
+
+    `experiments`: name -> active parameters and {scale: per cent}. A scale has a form, an
+    experiment a colour; beyond seven experiments, the next ones are hollow. Experiments of equal
+    size stand side by side, centred on their size.
+    """
+    scales = list(dict.fromkeys(s for _, rates in experiments.values() for s in rates))
+    sizes = [active / 1e6 for active, _ in experiments.values()]
+    shifts = [sizes[:k].count(x) - (sizes.count(x) - 1) / 2 for k, x in enumerate(sizes)]
+    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+    for k, (name, (_, rates)) in enumerate(experiments.items()):
+        x = sizes[k] + 0.02 * max(sizes) * shifts[k]
+        colour = COLOURS[k % len(COLOURS)]
+        face = colour if k // len(COLOURS) % 2 == 0 else "white"
+        axes.plot([], [], "o", color=colour, markerfacecolor=face, label=name.replace("_", " "))
+        axes.plot([x] * len(rates), [*rates.values()], color=colour, linewidth=0.5)
+        for scale, rate in rates.items():
+            marker = MARKERS[scales.index(scale) % len(MARKERS)]
+            axes.plot(x, rate, marker, color=colour, markerfacecolor=face)
+    for k, scale in enumerate(scales):
+        axes.plot([], [], MARKERS[k % len(MARKERS)], color="0.5", label=scale)
+    axes.set(xlabel="active parameters (millions)", ylabel="word error rate (%)")
+    axes.set(xlim=(0, None), ylim=(0, None))
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.spines[["top", "right"]].set_visible(False)
+    save(figure, path, dpi=110)
+
+
 def clip(
     images: np.ndarray,
     mouths: np.ndarray,

@@ -43,6 +43,29 @@ def test_a_set_with_another_video_has_the_colour_of_its_set_and_a_broken_line(fi
     assert [list(line.get_ydata()) for line in lines[:2]] == [[10, 20], [11, 21]]
 
 
+def test_errors_stand_above_the_active_parameters_of_their_experiment(figures, tmp_path):
+    rates = {"a4_v2": 2.0, "a16_v5": 4.0}
+    experiments = {f"model_{k}": ((k + 1) * 10**6, rates) for k in range(8)}
+    plots.error_by_size(experiments, tmp_path / "x.png")
+    axes = figures[0].axes[0]
+    points = [
+        (*line.get_xdata(), *line.get_ydata()) for line in axes.lines if len(line.get_xdata()) == 1
+    ]
+    assert points == [(k + 1, y) for k in range(8) for y in (2, 4)]
+    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert legend == [*(f"model {k}" for k in range(8)), "a4_v2", "a16_v5"]
+    looks = {(line.get_color(), line.get_markerfacecolor()) for line in axes.lines}
+    assert len(looks - {("0.5", "0.5")}) >= 8  # the eighth is hollow
+
+
+def test_experiments_of_equal_size_stand_side_by_side(figures, tmp_path):
+    experiments = {name: (size, {"a4": 1.0}) for name, size in (("a", 10), ("b", 50), ("c", 50))}
+    plots.error_by_size(experiments, tmp_path / "x.png")
+    lines = [line for line in figures[0].axes[0].lines if line.get_marker() == "o"]
+    places = [line.get_xdata()[0] * 1e6 for line in lines if len(line.get_xdata())]
+    assert places == pytest.approx([10, 49.5, 50.5])
+
+
 def test_curves_show_cross_entropy_validation_and_the_floor(figures, tmp_path):
     metrics = [{"step": k, "loss": 9.0, "cross_entropy": 1.0} for k in range(1, 4)]
     metrics += [{"step": 3, "valid_loss_a4": 2.0}, {"step": 3, "valid_loss_v2": 3.0}]

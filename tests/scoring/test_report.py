@@ -59,6 +59,22 @@ def test_other_experiments_are_compared_but_not_those_moved_aside(tmp_path, two)
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["one_wer.png"]
 
 
+def test_errors_by_size_are_drawn_when_two_sizes_are_known(tmp_path, two, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(report.plots, "error_by_size", lambda found, path: drawn.append(found))
+    first, second = two
+    report.write_results(tmp_path / "R.md", [first], [second])
+    (first / "size.json").write_text('{"active": 5}')
+    report.write_results(tmp_path / "R.md", [first], [second])
+    assert drawn == [] and "size.png" not in (tmp_path / "R.md").read_text()
+    (second / "size.json").write_text('{"active": 7}')
+    report.write_results(tmp_path / "R.md", [first], [second])
+    assert "](figures/size.png)" in (tmp_path / "R.md").read_text()
+    ((one, two_sizes),) = [found.values() for found in drawn]
+    assert one == (5, {"a4_v2": pytest.approx(100 / 7), "a16_v5": 0})
+    assert two_sizes == (7, {"a4": 0})
+
+
 def test_results_of_experiments_without_scores_leave_the_old_file_as_it_is(tmp_path, two):
     (tmp_path / "RESULTS.md").write_text("old\n")
     (tmp_path / "exp/x").mkdir()
