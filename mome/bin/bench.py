@@ -132,6 +132,7 @@ def add_times(
     return {
         "device": torch.cuda.get_device_name(device) if "cuda" in device else device,
         "threads": torch.get_num_threads(),
+        "torch": torch.__version__,
         "dtype": str(model.llm.dtype).removeprefix("torch."),
         "layers_built": built,
         "rounds": num_rounds,

@@ -148,23 +148,24 @@ def draw_times(axes: Axes, rows: list[Row]) -> None:
     axes.set_xticks(places, [row["scale"] for row in rows], rotation=90, fontsize=8)
     for k, length in enumerate(lengths):
         middle = k * (len(scales) + 1) + (len(scales) - 1) / 2
-        axes.annotate(f"{length:g} s", (middle, 1), xycoords=("data", "axes fraction"), ha="center")
+        axes.annotate(
+            f"{length:g} s", (middle, 1.02), xycoords=("data", "axes fraction"), ha="center"
+        )
     axes.set(xlabel="clip length and scale", ylabel="time / clip length (real time = 1)")
-    axes.set_ylim(0, 1.12 * max(bottom))
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    axes.set_ylim(0, 1.05 * max(bottom))
+    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=len(PARTS))
 
 
 def draw_wer(axes: Axes, rows: list[Row]) -> None:
-    """A point for each scale, at the longest clip."""
-    longest = max(lengths_of(rows))
-    for k, scale in enumerate(scales_of(rows)):
-        row = next(r for r in rows if r["scale"] == scale and r["clip_s"] == longest)
-        if "wer" in row:
-            marker, colour = MARKERS[k % len(MARKERS)], COLOURS[k % len(COLOURS)]
-            axes.plot(tflops(row), row["wer"], marker, color=colour, markersize=8)
-            axes.annotate(
-                scale, (tflops(row), row["wer"]), xytext=(6, 4), textcoords="offset points"
-            )
+    """A point for each scale, at the longest clip, with the tokens of its prompt."""
+    scales, longest = scales_of(rows), max(lengths_of(rows))
+    found = [row for row in rows if row["clip_s"] == longest and "wer" in row]
+    for row in found:
+        k, point = scales.index(row["scale"]), (tflops(row), row["wer"])
+        axes.plot(*point, MARKERS[k % len(MARKERS)], color=COLOURS[k % len(COLOURS)], markersize=8)
+        text = f"{row['scale']}, {row['prompt_tokens']}"
+        axes.annotate(text, point, xytext=(0, 8), textcoords="offset points", ha="center")
     axes.set(xlabel=f"LLM, a clip of {longest:g} s (TFLOP)", ylabel="word error rate, clean (%)")
-    axes.set(xlim=(0, None), ylim=(0, None))
-    axes.margins(x=0.2)
+    axes.set_title("scale, tokens of the prompt", fontsize="medium")
+    axes.set_xlim(0, 1.25 * max(map(tflops, found)))
+    axes.set_ylim(0, 1.15 * max(row["wer"] for row in found))

@@ -206,15 +206,19 @@ def peak_bytes(device: str) -> float:
 # ---- all of them ---------------------------------------------------------------------------------
 
 
-def rounds(calls: dict[Any, Call], budget_s: float) -> dict[Any, list[dict[str, float]]]:
+def rounds(
+    calls: dict[Any, Call], budget_s: float, num_before: int
+) -> dict[Any, list[dict[str, float]]]:
     """What each call returns in each round; a round makes all calls, one after the other.
 
-    There is at least one round, and another one while the budget has time for it. The first call
-    is made once before, since the first use of a device or a library is slow.
+    There is at least one round, and another one while the budget has time for it. The first
+    `num_before` calls are also made before the first round and not counted, since the first use of
+    a device or a library is slow.
     """
     found: dict[Any, list[dict[str, float]]] = {key: [] for key in calls}
     start = time.monotonic()
-    next(iter(calls.values()))()
+    for call in list(calls.values())[:num_before]:
+        call()
     while True:
         begin = time.monotonic()
         number = 1 + len(next(iter(found.values())))
@@ -245,7 +249,7 @@ def measure(
         for stream, encoder in encoders.items():
             every[clip_s, stream] = partial(time_encoder, encoder, media[stream], device)
         every |= {key: call for key, call in calls.items() if key[0] == clip_s}
-    found = rounds(every, budget_s)
+    found = rounds(every, budget_s, num_before=len(encoders) + 1)
     medians = {
         key: {name: statistics.median(r[name] for r in results) for name in results[0]}
         for key, results in found.items()

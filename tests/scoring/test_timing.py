@@ -114,7 +114,7 @@ def test_there_are_as_many_rounds_as_the_budget_has_time_for(monkeypatch):
     calls = {name: lambda name=name: call(name) for name in "ab"}
     for budget, number in ((0, 1), (49, 1), (50, 2), (75, 3)):
         made.clear()
-        found = timing.rounds(calls, budget)
+        found = timing.rounds(calls, budget, num_before=1)
         assert [len(results) for results in found.values()] == [number, number]
         assert made == ["a", *"ab" * number]
 
@@ -132,7 +132,8 @@ def test_rows_get_medians_and_the_encoders_that_their_scale_uses(monkeypatch):
         (2.0, "a4"): lambda: {"prefill_s": 1.0, "token_s": 0.5, "decode_s": 4.0},
     }
 
-    def three_rounds(every, budget_s):
+    def three_rounds(every, budget_s, num_before):
+        assert list(every)[:num_before] == [(2.0, "audio"), (2.0, "video"), (2.0, "a4_v2")]
         return {key: [call() for _ in range(3)] for key, call in every.items()}
 
     monkeypatch.setattr(timing, "rounds", three_rounds)
