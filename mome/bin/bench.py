@@ -69,7 +69,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     args.exp_dir = Path(args.exp_dir) if args.exp_dir else None
     if bool(args.exp_dir) == bool(args.config):
         parser.error("give either exp/<tag> or --config FILE")
-    if args.layers and (args.exp_dir or args.no_timing):
+    if args.layers is not None and (args.exp_dir or args.no_timing):
         parser.error("--layers is for --config with timing: only random weights can be left out")
     if (args.beam is not None and args.beam < 1) or min(args.lengths) <= 0:
         parser.error("--beam must be 1 or more, --lengths above 0")
@@ -179,7 +179,7 @@ def build(
 ) -> tuple[MoMEModel, Any]:
     """A model with random weights and its tokenizer: that of the LLM's folder, if there is one."""
     name, shape = cfg.model.llm, cost.shapes_of(cfg.model.llm)
-    shape = scale_cost.with_layers(shape, layers) if layers else shape
+    shape = shape if layers is None else scale_cost.with_layers(shape, layers)
     has_own = Path(name, "tokenizer.json").is_file()
     tokenizer = AutoTokenizer.from_pretrained(name) if has_own else scale_cost.Words()
     return scale_cost.build(cfg.model, shape, dims_of(cfg), tokenizer, device, dtype), tokenizer

@@ -107,11 +107,11 @@ def random_media(clip_s: float) -> dict[str, np.ndarray]:
 
 
 def random_frames(clip_s: float, frame_dims: dict[str, int], device: str) -> dict[str, Any]:
-    """A batch of one clip, as MoMEModel.prompts takes it."""
+    """A batch of one clip with the streams of `frame_dims`, as MoMEModel.prompts takes it."""
     batch: dict[str, Any] = {}
-    for stream, fps in (("audio", AUDIO_FPS), ("video", VIDEO_FPS)):
-        length = round(clip_s * fps)
-        batch[stream] = torch.randn(1, length, frame_dims[stream], device=device)
+    for stream, dim in frame_dims.items():
+        length = round(clip_s * {"audio": AUDIO_FPS, "video": VIDEO_FPS}[stream])
+        batch[stream] = torch.randn(1, length, dim, device=device)
         batch[f"{stream}_lengths"] = torch.tensor([length])
     return batch
 

@@ -65,6 +65,14 @@ def test_a_config_and_an_experiment_are_timed(recipe, monkeypatch, tmp_path, cap
     assert "train.yaml: 2 layers, 2 beams" in text and "exp/fresh: 2 layers, 1 beam" in text
 
 
+@pytest.mark.parametrize("task, scale", [("asr", "a4"), ("vsr", "v2")])
+def test_a_task_with_one_stream(recipe, monkeypatch, tmp_path, task, scale):
+    monkeypatch.chdir(recipe)
+    options = ["--lengths", "1", "--seconds", "0", "--scales", scale, "--device", "cpu"]
+    found = bench_json(tmp_path, "--config", "train.yaml", f"model.task={task}", *options)
+    assert found["rows"][0]["stream_tokens"] == 13 and found["rows"][0]["encode_s"] > 0
+
+
 def test_left_out_layers_are_said_and_memory_is_not(recipe, monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(recipe)
     options = ["--lengths", "1", "--seconds", "0", "--scales", "a4_v2", "--device", "cpu"]
@@ -100,5 +108,7 @@ def test_wrong_options_are_refused(recipe, monkeypatch, capsys):
         assert message in capsys.readouterr().err
     with pytest.raises(FileNotFoundError, match=r"exp/none/config\.yaml is missing: run stage 3"):
         bench.main(["exp/none"])
+    with pytest.raises(ValueError, match=r"--layers must be in 1\.\.2, the LLM's own; got 0"):
+        bench.main(["--config", "train.yaml", "--layers", "0"])
     with pytest.raises(ValueError, match="scale a4 is not one of task avsr"):
         bench.main(["--config", "train.yaml", "--no_timing", "--scales", "a4"])
