@@ -114,7 +114,8 @@ def add_times(
     """Add times and memory to the rows; returns what they were measured on."""
     model, tokenizer, encoders = system
     built, device = model.llm.config.num_hidden_layers, args.device
-    dims, calls = {stream: encoder.dim for stream, encoder in encoders.items()}, {}
+    dims = {stream: encoder.dim for stream, encoder in encoders.items()}
+    calls: dict[tuple[float, str], timing.Call] = {}
     for row in rows:
         clip_s, scale, num_tokens = row["clip_s"], Scale.parse(row["scale"]), row["text_tokens"]
         batch = timing.random_frames(clip_s, dims, device)
