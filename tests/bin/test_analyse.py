@@ -61,7 +61,7 @@ def test_a_model_with_experts_gets_all_statistics(recipe, monkeypatch, capsys, r
     monkeypatch.chdir(recipe)
     found = run(router)
     experts = found["experts"]
-    assert found["utterances"] == 4 and list(experts["load"]) == SCALES
+    assert found["utterances"] == 4 and experts["load"].keys() == {*SCALES}
     assert experts["num_routed"] == 5 and experts["router"] == router
     for by_kind in experts["load"].values():
         assert by_kind.keys() == {"audio", "video", "text", "other", "all"}
