@@ -32,8 +32,8 @@ DPI = 150
 CAPTIONS = {
     "load_by_scale": (
         "Share of the tokens that take each expert, at each scale (MoME Fig. 5 and 9). Panels that"
-        " look alike mean that the scales use the same experts; light columns in a row mean that"
-        " most tokens of the layer take the same ones."
+        " look alike mean that the scales load the experts alike; light cells in a row mean that"
+        " most tokens of the layer take the same experts."
     ),
     "load_by_kind": (
         "The same by kind of token, over all scales. Panels that differ mean that experts"
