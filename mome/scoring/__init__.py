@@ -1,1 +1,1 @@
-"""How good a trained model is and what it costs: error rates, parameters, reports, figures."""
+"""How good a trained model is, how its experts are used and what it costs; reports, figures."""
