@@ -22,6 +22,7 @@ from mome.bin import Parser, run
 from mome.bin._jobs import device_of
 from mome.data.dataset import FeatureDataset
 from mome.data.features import open_source
+from mome.data.set_name import SetName
 from mome.decoding import choose_scales, find_model, load_model
 from mome.prompt import text_ids
 from mome.scoring import expert_plots, tables
@@ -82,8 +83,9 @@ def main(argv: list[str] | None = None) -> None:
         loaded = loaded or load_model(model_dir, cfg, device)
         model, tokenizer, base = loaded
         encoders = dict(zip(["video"], model.video_encoder, strict=False))  # none if it was frozen
+        mouths_dir = args.mouths / SetName.parse(name).base
         source = open_source(
-            sets_dir / name, args.mouths / name, model.streams, cfg.encoders, device, ready=encoders
+            sets_dir / name, mouths_dir, model.streams, cfg.encoders, device, ready=encoders
         )
         data = FeatureDataset(source, partial(text_ids, tokenizer))
         data.check_encoders(base["features"])
