@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from mome import files
 from mome.scoring import plots, tables
@@ -183,8 +184,8 @@ def _heat_maps(maps: dict[str, np.ndarray]) -> Figure:
             extent=(0.5, experts + 0.5, layers + 0.5, 0.5),
         )  # fmt: skip
         axes.set_title(title, fontsize=10)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.yaxis.get_major_locator().set_params(integer=True)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     for axes in grid.flat[num:]:
         axes.set_axis_off()
     figure.supxlabel("expert", fontsize=10)
@@ -304,5 +305,5 @@ def _by_layer(axes: Axes, ylabel: str, top: float | None = None) -> None:
         axes.set_ylim(0, top)
     elif "bits" in ylabel:
         axes.set_ylim(0, None)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.spines[["top", "right"]].set_visible(False)
