@@ -114,7 +114,7 @@ def draw_sound(axes: Any, source: Online, utterance: str, pick: Pick) -> None:
     noise = "clean"
     if pick.copy:
         snr = 10 * np.log10(power(masked) / power(heard - masked))
-        noise = f"in noise at {round(snr)} dB"
+        noise = f"in noise at {round(float(snr))} dB"
         axes.plot(seconds, heard, color=COLOURS[1], linewidth=0.4, label="read by the encoder")
     axes.plot(seconds, masked, color=COLOURS[0], linewidth=0.4, label="speech in it")
     edges = np.flatnonzero(np.diff((masked != speech).astype(int), prepend=0, append=0))
