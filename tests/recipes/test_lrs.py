@@ -145,6 +145,7 @@ def test_a_set_that_fails_ends_stage_2_also_where_sets_are_encoded_side_by_side(
     fails = f'case "$*" in *extract_features\\ data/{failing}\\ *) exit 3 ;; esac\n'
     python.write_text(python.read_text() + fails)
     options = ["--stage", "2", "--stop-stage", "3", "--work_dir", str(tmp_path / "work")]
+    options += ["--train_config", "conf/train_mome_layer_offline.yaml"]
     done = run("lrs3", *options, "--test_snrs", "5 0", programs=tmp_path / "bin", timeout=60)
     assert done.returncode != 0
     lines = (tmp_path / "commands").read_text()
