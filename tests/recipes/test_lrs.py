@@ -234,3 +234,10 @@ def test_a_dry_run_counts_the_parameters(corpus):
     done = run(corpus, "--dry-run", "--train_config", "conf/train_mtsk_ss.yaml")
     assert done.returncode == 0, done.stderr
     assert {"lrs3": "(6.816M)", "lrs2": "(27.525M)"}[corpus] in done.stdout
+
+
+def test_a_dry_run_makes_no_folder(tmp_path):
+    options = ["--train_config", "conf/train_mome_layer.yaml", "--work_dir", str(tmp_path / "new")]
+    done = run("lrs3", *options, "--dry-run", timeout=60)
+    assert done.returncode == 0 and "num_epochs" in done.stdout, done.stderr
+    assert not (tmp_path / "new").exists()

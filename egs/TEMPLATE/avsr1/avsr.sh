@@ -54,7 +54,8 @@ if [ "$ngpu" = 0 ]; then
 fi
 skip_options=(--max_skipped "$max_skipped" --max_skipped_test "$max_skipped_test")
 
-if [ "$work_dir" != . ]; then # the recipe's own folders elsewhere
+# The recipe's own folders elsewhere; a dry run makes none.
+if [ "$work_dir" != . ] && { [ "$dry_run" = false ] || [ -d "$work_dir" ]; }; then
   mkdir -p "$work_dir"
   cd "$work_dir" || exit
   ln -sfn "$recipe_dir/conf" conf
