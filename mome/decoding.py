@@ -130,6 +130,17 @@ def find_model(exp_dir: Path, name: str) -> Path:
     return model_dir
 
 
+def find_set(sets_dir: Path, name: str) -> Path:
+    """The directory of a set; FileNotFoundError, which names the sets there are, if it is none."""
+    if not (sets_dir / name / "text").exists():
+        found = sorted(path.parent.name for path in sets_dir.glob("*/text"))
+        raise FileNotFoundError(
+            f"{sets_dir} has no set {name}; it has {', '.join(found) or 'none'}: run the stages of"
+            " the recipe before this one"
+        )
+    return sets_dir / name
+
+
 def load_model(
     model_dir: Path, cfg: Config, device: str | torch.device
 ) -> tuple[MoMEModel, Any, dict]:
@@ -217,13 +228,7 @@ def missing_jobs(
     for set_name, scale in pairs:
         video = SetName.parse(set_name).video
         own = set_name.removesuffix(f"_{video}_video")
-        set_dir = sets_dir / own
-        if not (set_dir / "text").exists():
-            found = sorted(path.parent.name for path in sets_dir.glob("*/text"))
-            raise FileNotFoundError(
-                f"{sets_dir} has no set {own}; it has {', '.join(found) or 'none'}: run the"
-                " stages of the recipe before this one"
-            )
+        set_dir = find_set(sets_dir, own)
         is_data_dir = (set_dir / "wav.scp").exists()
         inputs = {
             "model": weights,

@@ -23,7 +23,7 @@ from mome.bin._jobs import device_of
 from mome.data.dataset import FeatureDataset
 from mome.data.features import open_source
 from mome.data.set_name import SetName
-from mome.decoding import choose_scales, find_model, load_model
+from mome.decoding import choose_scales, find_model, find_set, load_model
 from mome.prompt import text_ids
 from mome.scoring import expert_plots, tables
 from mome.scoring.analysis import analyse
@@ -61,12 +61,7 @@ def main(argv: list[str] | None = None) -> None:
     # A video encoder that was trained with the model encodes the test sets too.
     sets_dir = args.data if cfg.encoders.video_lora_rank else args.feats
     for name in args.sets:
-        if not (sets_dir / name / "text").exists():
-            found = sorted(path.parent.name for path in sets_dir.glob("*/text"))
-            raise FileNotFoundError(
-                f"{sets_dir} has no set {name}; it has {', '.join(found) or 'none'}: run the"
-                " stages of the recipe before this one"
-            )
+        find_set(sets_dir, name)
     device = args.device or device_of(None)
     loaded = None
     for name in args.sets:
