@@ -17,7 +17,6 @@ import torch
 from adapters import ratio, rounds
 from train import (
     RECIPES,
-    Words,
     append,
     batch_of,
     clips,
@@ -32,16 +31,10 @@ from mome.compression import Scale
 from mome.config import DecodeConfig
 from mome.data.dataset import to_device
 from mome.model import MoMEModel
+from mome.scoring.scale_cost import Words
 
 CLIP_S = 10.0
 DIMS = {"audio": 768, "video": 1024}
-
-
-class Ids(Words):
-    """A tokenizer whose text is the ids themselves."""
-
-    def batch_decode(self, rows: torch.Tensor, skip_special_tokens: bool = True) -> list[str]:
-        return [" ".join(map(str, row)) for row in rows.tolist()]
 
 
 def main() -> None:
@@ -51,14 +44,14 @@ def main() -> None:
     parser.add_argument("--scale", default="a4_v2")
     args = device_and_dtype(parser)
     llm = random_llm(args.shape, args.device, args.dtype)
-    model: Any = MoMEModel(settings(args.shape, "MoME").model, llm, Ids(), DIMS)
+    model: Any = MoMEModel(settings(args.shape, "MoME").model, llm, Words(), DIMS)
     model = model.to(args.device, args.dtype).eval()
     batch = batch_of(clips(1, CLIP_S), DIMS, llm.config.vocab_size)
     batch = to_device(batch, torch.device(args.device))
     search = DecodeConfig(num_beams=args.beams)
 
     def ours() -> list[str]:
-        return decoding.decode(model, Ids(), batch, Scale.parse(args.scale), search)
+        return decoding.decode(model, Words(), batch, Scale.parse(args.scale), search)
 
     def generate() -> list[str]:
         with mock.patch.object(decoding, "prompt_cache", return_value=None):
