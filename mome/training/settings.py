@@ -191,11 +191,18 @@ def check_noises(settings: dict[str, str]) -> tuple[list[str], list[str], list[s
 
 
 def check_video_checks(names: list[str], test_sets: list[str]) -> list[str]:
-    """The names as they are written elsewhere; ValueError for one that is not a test set."""
+    """The names of the sets of all checks; a test set stands for both of its checks.
+
+    ValueError for a name that is neither a test set nor one with its video zeroed or exchanged.
+    """
+    checked = []
     for name in names:
-        if str(SetName.parse(name)) not in test_sets:
+        parsed = SetName.parse(name)
+        if str(parsed.with_video("own")) not in test_sets:
             raise wrong("video_checks", name, f"the test sets are {', '.join(test_sets)}")
-    return [str(SetName.parse(name)) for name in names]
+        videos = ["zeroed", "other"] if parsed.video == "own" else [parsed.video]
+        checked += [str(parsed.with_video(video)) for video in videos]
+    return checked
 
 
 def check_decode_model(name: str, exp_dir: Path) -> None:

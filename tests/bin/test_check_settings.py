@@ -14,7 +14,7 @@ def test_it_prints_what_the_stages_read(capsys):
     check_settings.main([*SETTINGS, "test_snrs=5 0", "--recipe_dir", str(RECIPE)])
     lines = capsys.readouterr().out.splitlines()
     assert "test_sets=(test test_babble_5 test_babble_0)" in lines
-    assert "checked_sets=(test)" in lines and "scales=()" in lines
+    assert "checked_sets=(test_zeroed_video test_other_video)" in lines and "scales=()" in lines
     assert lines[-1].startswith("declare -A config=(") and "[model.task]=avsr " in lines[-1]
 
 

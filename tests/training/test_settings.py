@@ -34,12 +34,15 @@ def checked(**changes: str) -> settings.Values:
 
 
 def test_test_sets_are_the_clean_one_and_each_noise_at_each_snr():
-    found = checked(video_checks="test test_pink_5.0")
+    found = checked(video_checks="test test_pink_5.0_other_video")
     assert found["noises"] == ["babble", "pink"]
     assert found["snrs"] == ["5", "-2.5"]
     names = ["babble_5", "babble_-2.5", "pink_5", "pink_-2.5"]
     assert found["test_sets"] == ["test", *(f"test_{name}" for name in names)]
-    assert found["checked_sets"] == ["test", "test_pink_5"]
+    assert found["checked_sets"] == [
+        *("test_zeroed_video", "test_other_video"),
+        "test_pink_5_other_video",
+    ]
     assert checked(test_noise="")["test_sets"] == ["test"]
     assert checked(test_snrs="")["test_sets"] == ["test"]
 

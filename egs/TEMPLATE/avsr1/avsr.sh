@@ -167,7 +167,7 @@ train() {
 }
 
 decode_all() {
-  local devices set sets=("${test_sets[@]}") options=()
+  local devices sets=("${test_sets[@]}") options=()
   local -x OMP_NUM_THREADS
   if [ "$decode_model" = average ]; then
     python -m mome.bin.average "$exp"
@@ -175,9 +175,7 @@ decode_all() {
   if [ "${#checked_sets[@]}" -gt 0 ] && [ "$(setting model.task)" = asr ]; then
     log "The model uses audio alone: there is no video to take away"
   else
-    for set in "${checked_sets[@]}"; do
-      sets+=("${set}_zeroed_video" "${set}_other_video")
-    done
+    sets+=("${checked_sets[@]}")
   fi
   devices=$(num_devices)
   OMP_NUM_THREADS=$(($(cores) > devices ? $(cores) / devices : 1))

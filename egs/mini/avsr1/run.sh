@@ -14,7 +14,7 @@ layout=lrs3                       # how the corpus lies on disk: lrs3 or lrs2
 cpu_procs=2                       # train and decode with two threads that seldom wait for each other
 landmarks_every=4                 # these heads move slowly
 # shellcheck disable=SC2034  # used by avsr.sh
-video_checks="test_babble_0"      # test sets to decode also without their own video
+video_checks="test_babble_0_other_video" # with the video of another clip
 
 . utils/parse_options.sh
 if [ -z "$size" ]; then

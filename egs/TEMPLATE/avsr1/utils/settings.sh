@@ -27,4 +27,4 @@ noise_dir=          # folder of your own noise, such as MUSAN; test_noise then n
 decode_model=best   # best, average or checkpoints/step_<n>
 decode_scales=      # such as "a4_v2 a16_v5"; default: all scales of the training
 decode_args=        # changes to the decode section, such as "decode.num_beams=15"
-video_checks=       # test sets to decode also with the video zeroed and with that of another clip
+video_checks=       # decode also without the own video: test_other_video, test_zeroed_video; test means both
