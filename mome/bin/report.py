@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mome.bin import Parser, run
 from mome.scoring import report, tables
+from mome.scoring.page.document import write_page
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -25,10 +26,15 @@ def main(argv: list[str] | None = None) -> None:
         metavar="EXP",
         help="folder of experiments to compare with (--beside is the option's old name)",
     )
+    parser.add_argument("--data", type=Path, default=Path("data"), help="data directories of sets")
+    parser.add_argument(
+        "--mouths", type=Path, default=Path("dump/mouths"), help="mouth crops of sets"
+    )
     parser.add_argument("--results", type=Path, default=Path("RESULTS.md"), help="file to write")
     args = parser.parse_args(argv)
-    pages = [report.write_page(exp_dir) for exp_dir in args.exp_dirs]
     others = report.scored_experiments(args.compare_with) if args.compare_with else []
+    shown = list(dict.fromkeys([*args.exp_dirs, *others]))
+    pages = [write_page(exp_dir, shown, args.data, args.mouths) for exp_dir in args.exp_dirs]
     report.write_results(args.results, args.exp_dirs, others)
     for exp_dir in args.exp_dirs:
         print(f"\n{exp_dir.name}\n{tables.plain(tables.matrix(tables.read_scores(exp_dir)))}")

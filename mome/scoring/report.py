@@ -1,6 +1,5 @@
-"""RESULTS.md of a recipe, and a page for each experiment with its figures and example texts."""
+"""RESULTS.md of a recipe: error rates of its experiments, where they come from, and figures."""
 
-import html
 import importlib.metadata
 import platform
 import re
@@ -8,10 +7,8 @@ import subprocess
 import time
 from pathlib import Path
 
-import markdown as markdown_to_html
-
 from mome import files
-from mome.scoring import plots, sclite
+from mome.scoring import plots
 from mome.scoring.tables import (
     UNITS,
     comparison,
@@ -27,13 +24,6 @@ from mome.scoring.tables import (
 )
 
 PACKAGES = ("mome-avsr", "torch", "transformers", "deepspeed", "espnet", "kaldiio", "jiwer")
-EXAMPLES = 6  # utterances shown on the page
-STYLE = """body { font: 16px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em }
-table { border-collapse: collapse; font-size: 90%; margin: 1em 0 }
-th, td { padding: .15em .7em; border-bottom: 1px solid #ddd; text-align: right }
-th:first-child, td:first-child { text-align: left; white-space: nowrap }
-.texts td, .texts th { text-align: left; vertical-align: top }
-img { max-width: 100% }"""
 
 
 def write_results(path: Path, exp_dirs: list[Path], others: list[Path]) -> None:
@@ -62,20 +52,6 @@ def write_results(path: Path, exp_dirs: list[Path], others: list[Path]) -> None:
     files.write_text(path, text)
 
 
-def write_page(exp_dir: Path) -> Path:
-    """Write exp/<tag>/report/index.html with its figures; returns its path."""
-    folder = exp_dir / "report"
-    text = section(exp_dir, draw_figures(exp_dir, folder))
-    body = markdown_to_html.markdown(text, extensions=["tables"])
-    page = folder / "index.html"
-    files.write_text(
-        page,
-        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{exp_dir.name}</title>\n'
-        f"<style>{STYLE}</style>\n{body}\n{examples(exp_dir)}</html>\n",
-    )
-    return page
-
-
 def scored_experiments(folder: Path) -> list[Path]:
     """The experiments of a folder that have scores, without those that stage 3 moved aside."""
     found = {path.parents[2] for path in folder.glob("*/decode_*/*/score.json")}
@@ -84,22 +60,23 @@ def scored_experiments(folder: Path) -> list[Path]:
 
 def environment() -> str:
     """Date, versions of packages, and the git commit, as a list in Markdown."""
-    lines = [
-        f"* date: `{time.strftime('%Y-%m-%d %H:%M')}`",
-        f"* python: `{platform.python_version()}`",
-    ]
+    return "".join(f"* {name}: `{value}`\n" for name, value in environment_rows())
+
+
+def environment_rows() -> list[tuple[str, str]]:
+    """Date, versions of packages, and the git commit, each with its name."""
+    rows = [("date", time.strftime("%Y-%m-%d %H:%M")), ("python", platform.python_version())]
     for name in PACKAGES:
         try:
-            lines.append(f"* {name}: `{importlib.metadata.version(name)}`")
+            rows.append((name, importlib.metadata.version(name)))
         except importlib.metadata.PackageNotFoundError:
-            lines.append(f"* {name}: -")
+            rows.append((name, "-"))
     git = ["git", "-C", str(Path(__file__).parent)]
     commit, changed = (
         subprocess.run([*git, *args], capture_output=True, text=True, check=False).stdout.strip()
         for args in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "-uno"])
     )
-    lines.append(f"* git: `{commit or '-'}{' with changes' if changed else ''}`")
-    return "\n".join(lines) + "\n"
+    return [*rows, ("git", f"{commit or '-'}{' with changes' if changed else ''}")]
 
 
 def history(exp_dir: Path) -> str:
@@ -107,17 +84,22 @@ def history(exp_dir: Path) -> str:
 
     The minutes are those of a stage's longest run: later runs find their work done.
     """
-    path = exp_dir / "stages.tsv"
-    if not path.exists():
+    found = commands(exp_dir)
+    if not found:
         return ""
-    commands: dict[str, None] = {}
-    for line in path.read_text().splitlines():
-        _, _, command, commit = line.split("\t")
-        commands[f"* command: `{command.strip()}` (git: `{commit or '-'}`)\n"] = None
+    lines = [f"* command: `{command}` (git: `{commit}`)\n" for command, commit in found]
     longest = stage_times(exp_dir)
     cells = [f"{stage}: {seconds / 60:.1f}" for stage, seconds in sorted(longest.items())]
     minutes = f"* minutes of stage {', '.join(cells)}; {sum(longest.values()) / 60:.1f} in all\n\n"
-    return "".join(commands) + minutes
+    return "".join(lines) + minutes
+
+
+def commands(exp_dir: Path) -> list[tuple[str, str]]:
+    """The commands of an experiment, each with its git commit or `-`, without repetitions."""
+    path = exp_dir / "stages.tsv"
+    lines = path.read_text().splitlines() if path.exists() else []
+    rows = [line.split("\t") for line in lines]
+    return list(dict.fromkeys((command.strip(), commit or "-") for _, _, command, commit in rows))
 
 
 def stage_times(exp_dir: Path) -> dict[str, int]:
@@ -176,22 +158,3 @@ def draw_sizes(exp_dirs: list[Path], folder: Path) -> str:
         return ""
     plots.error_by_size(experiments, folder / "size.png")
     return "![Word error rate by active parameters](figures/size.png)\n\n"
-
-
-def examples(exp_dir: Path) -> str:
-    """HTML tables of a few references and their hypotheses in each set, at the finest scale."""
-    scale = order_scales({scale for _, scale in read_scores(exp_dir)})[0]
-    folder = exp_dir / f"decode_{scale}"
-    texts = {}  # set -> utterance -> hypothesis
-    for path in folder.glob("*/score_wer/hyp.trn"):
-        texts[path.parents[1].name] = sclite.read_trn(path)
-    sets = order_sets(set(texts))
-    refs = sclite.read_trn(folder / sets[0] / "score_wer/ref.trn")
-    chosen = sorted(refs)[:: max(1, len(refs) // EXAMPLES)][:EXAMPLES]
-    out = f"<h2>Examples at {scale}</h2>\n"
-    for utterance in chosen:
-        lines = [("said", refs[utterance])]
-        lines += [(name, texts[name][utterance]) for name in sets if utterance in texts[name]]
-        rows = "".join(f"<tr><td>{n}</td><td>{html.escape(t)}</td></tr>\n" for n, t in lines)
-        out += f'<h4>{utterance}</h4>\n<table class="texts">\n{rows}</table>\n'
-    return out

@@ -1,0 +1,303 @@
+"""The page as a whole: summary, examples, worst utterances, figures, tables, glossary."""
+
+import base64
+import hashlib
+from importlib.resources import files as resources
+from pathlib import Path
+from typing import Any
+
+from mome import files
+from mome.data.set_name import SetName
+from mome.scoring import report, tables
+from mome.scoring.page import examples, figures, html
+from mome.scoring.page.glossary import TERMS, describe_scale, describe_set
+from mome.scoring.page.html import Html, fold, join, section, tag
+from mome.scoring.page.scored import Scored
+from mome.scoring.wer import Score
+
+MOST_SETS = 12  # in the first table
+MOST_SPEAKER_ROWS = 3000
+PARTS = {
+    "summary": "Summary",
+    "examples": "Examples",
+    "worst": "Worst utterances",
+    "error-rates": "Error rates",
+    "training": "Training",
+    "experts": "Experts and tokens",
+    "tables": "Tables",
+    "glossary": "Glossary",
+}
+
+
+def write_page(
+    exp_dir: Path,
+    others: list[Path] | None = None,
+    data_dir: Path = Path("data"),
+    mouths_dir: Path = Path("dump/mouths"),
+) -> Path:
+    """Write exp/<tag>/report/index.html; returns its path.
+
+    Args:
+        others: scored experiments to compare with; `exp_dir` may be one of them.
+        data_dir: the data directories of the test sets, for sounds and speakers.
+        mouths_dir: mouth crops of the test sets.
+
+    What is not there (sounds, crops, metrics, analyses) is named on the page. Raises
+    FileNotFoundError when the experiment has no scores.
+    """
+    exp = Scored(exp_dir, data_dir, mouths_dir)
+    path = exp_dir / "report" / "index.html"
+    files.write_text(path, page(exp, [other for other in others or [] if other != exp_dir]))
+    return path
+
+
+def page(exp: Scored, others: list[Path]) -> str:
+    """The whole document."""
+    contents = {
+        "summary": summary(exp),
+        "examples": join([examples.legend(), examples.examples(exp)]),
+        "worst": examples.worst(exp),
+        "error-rates": figures.of_error_rates(exp, others),
+        "training": figures.of_training(exp),
+        "experts": figures.of_experts(exp),
+        "tables": all_tables(exp, others),
+        "glossary": glossary(exp),
+    }
+    script = resource("page.js")
+    links = [tag("li", tag("a", title, href=f"#{anchor}")) for anchor, title in PARTS.items()]
+    head = join(
+        [
+            tag("meta", charset="utf-8"),
+            tag("meta", http_equiv="Content-Security-Policy", content=policy(script)),
+            tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+            tag("link", rel="icon", href="data:,"),  # or browsers would ask for one
+            tag("title", f"{exp.tag}: report"),
+            tag("style", Html(resource("page.css"))),
+        ],
+        "\n",
+    )
+    nav = tag("nav", tag("ul", *links), aria_label="Parts of this page")
+    sections = [section(PARTS[anchor], anchor, part) for anchor, part in contents.items()]
+    source = ["Written by ", tag("code", "mome report"), " from the files in "]
+    body = join(
+        [
+            tag("header", tag("h1", exp.tag), tag("p", headline(exp)), nav),
+            tag("main", *sections),
+            tag("footer", tag("p", *source, tag("code", exp.exp_dir), ".", class_="soft")),
+            tag("script", Html(script)),
+        ],
+        "\n",
+    )
+    return f'<!doctype html>\n<html lang="en">\n<head>{head}</head>\n<body>{body}</body>\n</html>\n'
+
+
+def policy(script: str) -> str:
+    """What a browser may run and load: this script and what is in the page; nothing else."""
+    hashed = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    inside = "img-src data:; media-src data:; style-src 'unsafe-inline'"
+    return f"default-src 'none'; {inside}; script-src 'sha256-{hashed}'"
+
+
+def resource(name: str) -> str:
+    return (resources("mome.scoring.page") / name).read_text(encoding="utf-8")
+
+
+# ---- summary ------------------------------------------------------------------------------------
+
+
+def headline(exp: Scored) -> str:
+    """The error rates at both ends of the scales, in one sentence."""
+    finest, coarsest = exp.finest(exp.clean), exp.coarsest(exp.clean)
+    text = f"Word error rate on {exp.clean}: {percent(exp, exp.clean, finest)} at {finest}"
+    if coarsest != finest:
+        text += f", {percent(exp, exp.clean, coarsest)} at {coarsest}"
+    if exp.hardest != exp.clean:
+        scale = exp.finest(exp.hardest)
+        text += f"; on {exp.hardest}: {percent(exp, exp.hardest, scale)} at {scale}"
+    return f"{text}."
+
+
+def percent(exp: Scored, name: str, scale: str) -> str:
+    """`3.5 % (95 % interval 2.1 to 5.0)`."""
+    interval = exp.intervals.get((name, scale))
+    more = f" (95 % interval {interval.low:.1f} to {interval.high:.1f})" if interval else ""
+    return f"{exp.scores[name, scale].error_rate:.1f} %{more}"
+
+
+def with_interval(exp: Scored, name: str, scale: str) -> str:
+    """`3.5 [2.1, 5.0]`, or `-`."""
+    if (name, scale) not in exp.scores:
+        return "-"
+    interval = exp.intervals.get((name, scale))
+    more = f" [{interval.low:.1f}, {interval.high:.1f}]" if interval else ""
+    return f"{exp.scores[name, scale].error_rate:.1f}{more}"
+
+
+def summary(exp: Scored) -> Html:
+    """What was trained, on what, how, and the main error rates."""
+    shown = exp.main_sets[:MOST_SETS]
+    caption = "Word error rate in per cent, with its 95 % interval where there is one."
+    if len(shown) < len(exp.main_sets):
+        caption += f" {len(shown)} of {len(exp.main_sets)} sets; the others are under Tables."
+    rows = rate_rows(exp, shown)
+    facts = [(name, value) for name, value in system_facts(exp) if value]
+    facts += run_facts(exp)
+    terms = [join([tag("dt", name), tag("dd", value)]) for name, value in facts]
+    return join([html.table(rows, caption), tag("dl", *terms)])
+
+
+def rate_rows(exp: Scored, sets: list[str]) -> list[list]:
+    rows: list[list] = [["set", *exp.scales]]
+    for name in sets:
+        rates = [with_interval(exp, name, scale) for scale in exp.scales]
+        rows.append([(set_link(name), exp.sets.index(name)), *rates])
+    return rows
+
+
+def set_link(name: str) -> Html:
+    return tag("a", name, href=f"#set-{name}", title=describe_set(name))
+
+
+def system_facts(exp: Scored) -> list[tuple[str, Any]]:
+    """The system in the words of its config."""
+    if not exp.config:
+        return [("system", f"{exp.exp_dir}/config.yaml is missing, so settings are not known.")]
+    model, encoders = exp.config.get("model", {}), exp.config.get("encoders", {})
+    adapter = model.get("adapter")
+    text = f"{adapter}, position {model.get('position')}"
+    if adapter == "mome":
+        text += f", {model.get('num_routed')} routed experts of which {model.get('num_active')}"
+        text += f" work on a token, {model.get('num_shared')} shared, each"
+        text += f" {model.get('expert_dim')} wide, router {model.get('router')}"
+    used = {stream: encoders.get(stream) for stream in ("audio", "video")}
+    if not exp.reads_video:
+        used.pop("video")
+    size = tables.read_json(exp.exp_dir / "size.json")
+    return [
+        ("LLM", model.get("llm")),
+        ("adapter", text),
+        ("encoders", ", ".join(f"{stream}: {name}" for stream, name in used.items() if name)),
+        ("task", model.get("task")),
+        ("parameters", ", ".join(f"{n / 1e6:.2f} M {name}" for name, n in size.items()
+                                 if name in tables.SIZES)),
+    ]  # fmt: skip
+
+
+def run_facts(exp: Scored) -> list[tuple[str, Any]]:
+    """Scales, training, date, versions and commands."""
+    steps = [m for m in tables.read_metrics(exp.exp_dir) if "llm_tokens" in m]
+    facts: list[tuple[str, Any]] = [("scales", ", ".join(exp.scales))]
+    if steps:
+        tokens = sum(m["llm_tokens"] for m in steps)
+        facts.append(("training", f"{steps[-1]['step']} steps, {tokens:,} tokens read by the LLM"))
+    times = report.stage_times(exp.exp_dir)
+    if times:
+        minutes = ", ".join(f"{stage}: {s / 60:.1f}" for stage, s in sorted(times.items()))
+        facts.append(("minutes of stage", f"{minutes}; {sum(times.values()) / 60:.1f} in all"))
+    environment = report.environment_rows()
+    facts += [(name, value) for name, value in environment if name in ("date", "git")]
+    versions = [f"{name} {value}" for name, value in environment if name not in ("date", "git")]
+    facts.append(("versions", ", ".join(versions)))
+    commands = report.commands(exp.exp_dir)
+    if commands:
+        lines = [tag("div", tag("code", line), f" (git: {commit})") for line, commit in commands]
+        facts.append(("commands", join(lines)))
+    return facts
+
+
+# ---- tables -------------------------------------------------------------------------------------
+
+
+def all_tables(exp: Scored, others: list[Path]) -> Html:
+    """Every set and scale in every unit, speakers, and the other experiments; all folded."""
+    text = "A click on a column sorts a table by it; a second click turns the order round."
+    parts = [tag("p", text)]
+    caption = "Word error rate in per cent, with its 95 % interval."
+    parts.append(
+        fold("Word error rates of all sets", html.table(rate_rows(exp, exp.sets), caption))
+    )
+    for unit, title in tables.UNITS.items():
+        scores = tables.read_scores(exp.exp_dir, unit)
+        if scores:
+            caption = f"{title}: rates in per cent, as NIST sclite has them."
+            parts.append(fold(f"{title}, every set and scale", html.table(
+                detail_rows(scores, unit), caption)))  # fmt: skip
+    parts.append(fold("Speakers", *speakers(exp)))
+    for rows in figures.expert_tables(exp):
+        parts.append(fold(f"Analysis of {rows[0][0]}", html.table(rows, "Means over layers.")))
+    if others:
+        every = [exp.exp_dir, *others]
+        rows = tables.comparison({other.name: tables.read_scores(other) for other in every})
+        parts.append(fold("All experiments", html.table(rows, "Word error rate in per cent."),
+                          html.table(tables.costs(every), "What was trained.")))  # fmt: skip
+    return join(parts)
+
+
+def detail_rows(scores: tables.Scores, unit: str) -> list[list]:
+    """ESPnet's columns, with a link to the alignments in sclite's form."""
+    rows: list[list] = [["set", "scale", *tables.wer.COLUMNS, "alignments"]]
+    for scale in tables.order_scales({scale for _, scale in scores}):
+        for name in tables.order_sets({n for n, s in scores if s == scale}):
+            score = scores[name, scale]
+            link = tag("a", "result.txt", href=f"../decode_{scale}/{name}/score_{unit}/result.txt")
+            rates = [f"{rate:.1f}" for rate in score.rates()]
+            rows.append([name, scale, str(score.sentences), str(score.words), *rates, link])
+    return rows
+
+
+def speakers(exp: Scored) -> list[Html]:
+    """A row for each speaker and set; beyond a limit, only the clean and the hardest set."""
+    sets, note = exp.sets, ""
+    per_set = {name: len(by_speaker(exp, name, exp.finest(name))) for name in exp.sets}
+    if sum(per_set.values()) > MOST_SPEAKER_ROWS:
+        sets = list(dict.fromkeys([exp.clean, exp.hardest]))
+        note = f" {sum(per_set.values())} rows would be too many, so there are those of "
+        note += f"{' and '.join(sets)} alone; result.txt of every set has its speakers."
+    rows: list[list] = [["speaker", "set", "Snt", "Wrd", *exp.scales]]
+    for name in sets:
+        found = {s: by_speaker(exp, name, s) for s in exp.scales if (name, s) in exp.scores}
+        for speaker, score in next(iter(found.values())).items():
+            rates = [tables.rate(found.get(s, {}).get(speaker)) for s in exp.scales]
+            counts = [str(score.sentences), str(score.words)]
+            rows.append([speaker, (name, exp.sets.index(name)), *counts, *rates])
+    return [html.table(rows, f"Word error rate in per cent of each speaker.{note}")]
+
+
+def by_speaker(exp: Scored, name: str, scale: str) -> dict[str, Score]:
+    return exp.aligned(name, scale).by_speaker()
+
+
+# ---- glossary -----------------------------------------------------------------------------------
+
+
+def glossary(exp: Scored) -> Html:
+    """Scales, sets and terms in words."""
+    scales = [join([tag("dt", s), tag("dd", describe_scale(s))]) for s in exp.scales]
+    sets = [
+        join(
+            [
+                tag("dt", name, id=f"set-{name}"),
+                tag("dd", f"{describe_set(name)}.{noise(exp, name)}"),
+            ]
+        )
+        for name in exp.sets
+    ]
+    terms = [join([tag("dt", name), tag("dd", f"{text}.")]) for name, text in TERMS.items()]
+    return join(
+        [
+            tag("h3", "Scales"),
+            tag("p", "A scale says how many frames of each stream are averaged into a token."),
+            tag("dl", *scales),
+            tag("h3", "Sets"),
+            tag("dl", *sets),
+            tag("h3", "Terms"),
+            tag("dl", *terms),
+        ]
+    )
+
+
+def noise(exp: Scored, name: str) -> str:
+    """Where the pieces of noise of a set are listed."""
+    parsed = SetName.parse(name)
+    path = exp.data_dir / str(parsed.with_video("own")) / "noise.tsv"
+    return f" Its pieces of noise are listed in {path}." if path.exists() else ""
