@@ -152,11 +152,11 @@ def frequent_errors(result: Score) -> str:
 # ---- sclite itself ------------------------------------------------------------------------------
 
 
-def sclite_command() -> list[str] | None:
-    """How sclite is called on this machine; None when it is not installed."""
-    if shutil.which("sclite"):
-        return ["sclite"]
-    return ["sctk", "sclite"] if shutil.which("sctk") else None
+def sctk_command(program: str) -> list[str] | None:
+    """How a program of NIST's SCTK is called on this machine; None when it is not installed."""
+    if shutil.which(program):
+        return [program]
+    return ["sctk", program] if shutil.which("sctk") else None  # as in Debian
 
 
 def run_sclite(folder: Path) -> tuple[int, int] | None:
@@ -164,7 +164,7 @@ def run_sclite(folder: Path) -> tuple[int, int] | None:
 
     Returns the numbers of words and errors, or None when sclite is not installed or fails.
     """
-    command = sclite_command()
+    command = sctk_command("sclite")
     if command is None:
         return None
     trn_files = ["-r", "ref.trn", "trn", "-h", "hyp.trn", "trn"]

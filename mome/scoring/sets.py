@@ -30,7 +30,7 @@ def score_experiment(exp_dir: Path, data_dir: Path, token_model: str) -> None:
             "hyp": files.digest(hyp_path),
             "utt2spk": files.digest(data / "utt2spk"),
             "token_model": files.digest(token_model) if token_model else None,
-            "sclite": sclite.sclite_command(),
+            "sclite": sclite.sctk_command("sclite"),
         }
         if files.up_to_date(out_dir, inputs):
             continue

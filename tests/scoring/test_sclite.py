@@ -60,7 +60,7 @@ def test_frequent_errors_come_first():
     assert "DELETIONS                        Total (1), occurrences (1)" in text
 
 
-@pytest.mark.skipif(sclite.sclite_command() is None, reason="NIST sclite is not installed")
+@pytest.mark.skipif(sclite.sctk_command("sclite") is None, reason="NIST sclite is not installed")
 @pytest.mark.parametrize("seed", range(3))
 def test_totals_agree_with_nist_sclite(tmp_path, seed):
     result = wer.score(*random_texts(seed))
@@ -86,7 +86,7 @@ def test_the_output_of_sclite_is_kept_and_its_totals_are_read(
     program = tmp_path / "sclite"
     program.write_text(f"#!/bin/sh\nprintf '%s' '{output}'\n")
     program.chmod(0o755)
-    monkeypatch.setattr(sclite, "sclite_command", lambda: [str(program)])
+    monkeypatch.setattr(sclite, "sctk_command", lambda name: [str(program)])
     assert sclite.run_sclite(tmp_path) == counts
     assert (tmp_path / "sclite.txt").read_text() == output
     assert ("gave no totals" in caplog.text) == (counts is None)
