@@ -1,14 +1,15 @@
 """Word, character and token error rates.
 
 References and hypotheses are joined by utterance id. Texts are compared as they are: neither case
-nor punctuation is changed. Only Unicode is normalised (NFC), so that a character that can be
-written in two ways counts as one. Words are separated by spaces: "don't" is one word.
-`mome.scoring.align` explains the two alignments.
+nor punctuation is changed (`mome.scoring.texts` does that on demand). Only Unicode is normalised
+(NFC), so that a character that can be written in two ways counts as one. Words are separated by
+spaces: "don't" is one word. `mome.scoring.align` explains the two alignments.
 """
 
+import math
 import unicodedata
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
 from mome.scoring.align import align
 
@@ -95,10 +96,10 @@ class Score:
 
     def as_dict(self) -> dict[str, int]:
         """The counts without the alignments, for a file; `Score(**counts)` reads them."""
-        return {name: n for name, n in asdict(self).items() if name != "aligned"}
+        return {name: n for name, n in vars(self).items() if name != "aligned"}
 
     def _sums(self) -> list[int]:
-        return [n for name, n in vars(self).items() if name != "aligned"]
+        return list(self.as_dict().values())
 
 
 def per_cent(part: int, whole: int) -> float:
@@ -106,6 +107,11 @@ def per_cent(part: int, whole: int) -> float:
     if whole == 0:
         return 0.0 if part == 0 else float("inf")
     return 100 * part / whole
+
+
+def one_digit(value: float) -> str:
+    """A rate with one digit after the point. Halves are rounded up, as in sclite."""
+    return f"{math.floor(10 * value + 0.5) / 10:.1f}" if math.isfinite(value) else str(value)
 
 
 def score(
