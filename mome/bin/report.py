@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mome.bin import Parser, run
 from mome.scoring import report, tables
+from mome.scoring.page import reading
 from mome.scoring.page.document import write_page
 
 
@@ -33,8 +34,11 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=Path("RESULTS.md"), help="file to write")
     args = parser.parse_args(argv)
     others = report.scored_experiments(args.compare_with) if args.compare_with else []
-    shown = list(dict.fromkeys([*args.exp_dirs, *others]))
-    pages = [write_page(exp_dir, shown, args.data, args.mouths) for exp_dir in args.exp_dirs]
+    shown = [
+        reading.read(exp_dir, args.data, args.mouths)
+        for exp_dir in dict.fromkeys([*args.exp_dirs, *others])
+    ]
+    pages = [write_page(exp, shown) for exp in shown[: len(set(args.exp_dirs))]]
     report.write_results(args.results, args.exp_dirs, others)
     for exp_dir in args.exp_dirs:
         print(f"\n{exp_dir.name}\n{tables.plain(tables.matrix(tables.read_scores(exp_dir)))}")
