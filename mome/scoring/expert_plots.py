@@ -363,7 +363,7 @@ def tokens(result: dict[str, Any]) -> Figure:
     for axes, panel in zip(grid.flat, panels, strict=False):
         image = axes.pcolormesh(
             panel["columns_s"], panel["rows_s"], panel["cosine"], cmap=HEAT,
-            vmin=values.min(), vmax=values.max(),
+            vmin=values.min(), vmax=values.max(), rasterized=True,
         )  # fmt: skip
         axes.invert_yaxis()
         axes.set(
