@@ -1,7 +1,5 @@
 """RESULTS.md and the pages of experiments."""
 
-import json
-
 import pytest
 from conftest import REFERENCES, decoded_experiment
 
@@ -83,17 +81,12 @@ def test_results_of_experiments_without_scores_leave_the_old_file_as_it_is(tmp_p
     assert (tmp_path / "RESULTS.md").read_text() == "old\n"
 
 
-def test_the_page_shows_figures_commands_and_texts(tmp_path, two):
+def test_commands_stand_once_with_their_commit(two):
     first, _ = two
     (first / "stages.tsv").write_text(
-        "3\t60\t./run.sh --stage 3\tab12\n3\t2\t./run.sh --stage 3\t\n"
+        "3\t60\t./run.sh --stage 3\tab12\n3\t2\t./run.sh --stage 3\tab12\n4\t6\t./run.sh\t\n"
     )
-    lines = [{"step": k, "loss": 3.0 / k} for k in range(1, 5)] + [{"step": 4, "valid_loss_a4": 1}]
-    (first / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    page = report.write_page(first).read_text()
-    assert "<code>./run.sh --stage 3</code> (git: <code>ab12</code>)" in page
-    assert "1.0 in all" in page
-    assert "&lt;b&gt;" in page and "<td>the dog sat</td>" in page and "<table>" in page
-    for figure in ("wer.png", "loss.png"):
-        assert figure in page
-        assert (first / "report" / figure).read_bytes().startswith(b"\x89PNG")
+    assert report.commands(first) == [("./run.sh --stage 3", "ab12"), ("./run.sh", "-")]
+    text = report.history(first)
+    assert text.startswith("* command: `./run.sh --stage 3` (git: `ab12`)\n* command: `./run.sh`")
+    assert "1.1 in all" in text

@@ -13,7 +13,8 @@ from mome.scoring.page import examples, figures, html
 from mome.scoring.page.glossary import TERMS, describe_scale, describe_set
 from mome.scoring.page.html import Html, fold, join, section, tag
 from mome.scoring.page.scored import Scored
-from mome.scoring.wer import Score
+from mome.scoring.tables import with_interval
+from mome.scoring.wer import one_digit
 
 MOST_SETS = 12  # in the first table
 MOST_SPEAKER_ROWS = 3000
@@ -120,17 +121,10 @@ def headline(exp: Scored) -> str:
 def percent(exp: Scored, name: str, scale: str) -> str:
     """`3.5 % (95 % interval 2.1 to 5.0)`."""
     interval = exp.intervals.get((name, scale))
-    more = f" (95 % interval {interval.low:.1f} to {interval.high:.1f})" if interval else ""
-    return f"{exp.scores[name, scale].error_rate:.1f} %{more}"
-
-
-def with_interval(exp: Scored, name: str, scale: str) -> str:
-    """`3.5 [2.1, 5.0]`, or `-`."""
-    if (name, scale) not in exp.scores:
-        return "-"
-    interval = exp.intervals.get((name, scale))
-    more = f" [{interval.low:.1f}, {interval.high:.1f}]" if interval else ""
-    return f"{exp.scores[name, scale].error_rate:.1f}{more}"
+    text = f"{one_digit(exp.scores[name, scale].error_rate)} %"
+    if interval:
+        text += f" (95 % interval {one_digit(interval.low)} to {one_digit(interval.high)})"
+    return text
 
 
 def summary(exp: Scored) -> Html:
@@ -149,7 +143,8 @@ def summary(exp: Scored) -> Html:
 def rate_rows(exp: Scored, sets: list[str]) -> list[list]:
     rows: list[list] = [["set", *exp.scales]]
     for name in sets:
-        rates = [with_interval(exp, name, scale) for scale in exp.scales]
+        keys = [(name, scale) for scale in exp.scales]
+        rates = [with_interval(exp.scores.get(key), exp.intervals.get(key)) for key in keys]
         rows.append([(set_link(name), exp.sets.index(name)), *rates])
     return rows
 
@@ -195,8 +190,9 @@ def run_facts(exp: Scored) -> list[tuple[str, Any]]:
         minutes = ", ".join(f"{stage}: {s / 60:.1f}" for stage, s in sorted(times.items()))
         facts.append(("minutes of stage", f"{minutes}; {sum(times.values()) / 60:.1f} in all"))
     environment = report.environment_rows()
-    facts += [(name, value) for name, value in environment if name in ("date", "git")]
-    versions = [f"{name} {value}" for name, value in environment if name not in ("date", "git")]
+    dates = {"date": "date of this page", "git": "commit of this page"}
+    facts += [(dates[name], value) for name, value in environment if name in dates]
+    versions = [f"{name} {value}" for name, value in environment if name not in dates]
     facts.append(("versions", ", ".join(versions)))
     commands = report.commands(exp.exp_dir)
     if commands:
@@ -233,6 +229,21 @@ def all_tables(exp: Scored, others: list[Path]) -> Html:
     return join(parts)
 
 
+def noise_tables(exp: Scored, others: list[Path]) -> list[Html]:
+    """Rows of noise and SNR, with the gain over audio alone if such an experiment is known."""
+    alone = tables.audio_alone(exp.exp_dir, others)
+    caption = "Word error rate in per cent, with its 95 % interval"
+    if alone:
+        caption += f"; (+x %): the share of the errors of audio alone, {alone.name}, that are gone."
+    else:
+        caption += ". No experiment on audio alone was compared, so there is no gain over it."
+    found = [html.table(tables.in_noise(exp.exp_dir, alone), caption)]
+    without = tables.in_noise(exp.exp_dir, None, video=True)
+    if len(without) > 1:
+        found.append(html.table(without, "The same with another or a zeroed video."))
+    return found
+
+
 def detail_rows(scores: tables.Scores, unit: str) -> list[list]:
     """ESPnet's columns, with a link to the alignments in sclite's form."""
     rows: list[list] = [["set", "scale", *tables.wer.COLUMNS, "alignments"]]
@@ -240,7 +251,7 @@ def detail_rows(scores: tables.Scores, unit: str) -> list[list]:
         for name in tables.order_sets({n for n, s in scores if s == scale}):
             score = scores[name, scale]
             link = tag("a", "result.txt", href=f"../decode_{scale}/{name}/score_{unit}/result.txt")
-            rates = [f"{rate:.1f}" for rate in score.rates()]
+            rates = [one_digit(rate) for rate in score.rates()]
             rows.append([name, scale, str(score.sentences), str(score.words), *rates, link])
     return rows
 
@@ -248,23 +259,23 @@ def detail_rows(scores: tables.Scores, unit: str) -> list[list]:
 def speakers(exp: Scored) -> list[Html]:
     """A row for each speaker and set; beyond a limit, only the clean and the hardest set."""
     sets, note = exp.sets, ""
-    per_set = {name: len(by_speaker(exp, name, exp.finest(name))) for name in exp.sets}
-    if sum(per_set.values()) > MOST_SPEAKER_ROWS:
+    num = sum(len(exp.speakers(name, exp.finest(name))) for name in exp.sets)
+    if num > MOST_SPEAKER_ROWS:
         sets = list(dict.fromkeys([exp.clean, exp.hardest]))
-        note = f" {sum(per_set.values())} rows would be too many, so there are those of "
-        note += f"{' and '.join(sets)} alone; result.txt of every set has its speakers."
+        note = f" {num} rows would be too many, so only those of {' and '.join(sets)} are here;"
+        note += " result.txt of every set has its speakers."
     rows: list[list] = [["speaker", "set", "Snt", "Wrd", *exp.scales]]
     for name in sets:
-        found = {s: by_speaker(exp, name, s) for s in exp.scales if (name, s) in exp.scores}
-        for speaker, score in next(iter(found.values())).items():
-            rates = [tables.rate(found.get(s, {}).get(speaker)) for s in exp.scales]
-            counts = [str(score.sentences), str(score.words)]
-            rows.append([speaker, (name, exp.sets.index(name)), *counts, *rates])
-    return [html.table(rows, f"Word error rate in per cent of each speaker.{note}")]
-
-
-def by_speaker(exp: Scored, name: str, scale: str) -> dict[str, Score]:
-    return exp.aligned(name, scale).by_speaker()
+        found = {scale: exp.speakers(name, scale) for scale in exp.scales}
+        counts = exp.files[name, exp.finest(name)].get("speakers", {})
+        for speaker, values in counts.items():
+            rates = [found[scale].get(speaker, "-") for scale in exp.scales]
+            size = [str(values["sentences"]), str(values["words"])]
+            rows.append([speaker, (name, exp.sets.index(name)), *size, *rates])
+    if len(rows) == 1:
+        return [tag("p", "The scores have no speakers: run stage 5 again.", class_="missing")]
+    caption = "Word error rate in per cent of each speaker, with its 95 % interval if it has one."
+    return [html.table(rows, caption + note)]
 
 
 # ---- glossary -----------------------------------------------------------------------------------

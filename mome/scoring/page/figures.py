@@ -13,6 +13,9 @@ from mome.scoring.page.glossary import tokens_per_second
 from mome.scoring.page.html import Html, data_uri, join, tag
 from mome.scoring.page.scored import Scored
 from mome.scoring.rate_plots import CLEAN, Point
+from mome.scoring.wer import one_digit
+
+MOST_WITH_BARS = 3  # other systems; more bars would hide each other
 
 
 def figure(drawn: Figure, name: str, caption: str, broad: bool = False) -> Html:
@@ -52,12 +55,13 @@ def by_tokens(exp: Scored, others: list[Path], name: str) -> Html:
     """Every system that was scored on a set."""
     lines = {exp.tag: points_by_tokens(exp, name)}
     for exp_dir in others:
-        scores = tables.read_scores(exp_dir)
-        points = [
-            Point(tokens_per_second(scale), score.error_rate)
-            for (found, scale), score in sorted(scores.items())
-            if found == name and score.words
-        ]
+        scores, intervals = tables.read_scores(exp_dir), tables.read_intervals(exp_dir)
+        points = []
+        for (found, scale), score in sorted(scores.items()):
+            if found == name and score.words:
+                ends = intervals.get((name, scale)) if len(others) <= MOST_WITH_BARS else None
+                low, high = (ends.low, ends.high) if ends else (None, None)
+                points.append(Point(tokens_per_second(scale), score.error_rate, low, high))
         if points and exp_dir.name not in lines:
             lines[exp_dir.name] = points
     title = f"Word error rate and tokens a second, {name}"
@@ -81,18 +85,21 @@ def by_tokens_caption(exp: Scored, lines: rate_plots.Lines, name: str) -> str:
     points = lines[exp.tag]
     best = min(points, key=lambda p: p.rate)
     text = f"One set of weights at {len(points)} scale{'s' * (len(points) > 1)}: {exp.tag} has its"
-    text += f" lowest error rate, {best.rate:.1f} %, at {best.label} ({best.x:.3g} tokens a second)"
+    text += f" lowest error rate, {one_digit(best.rate)} %, at {best.label}"
+    text += f" ({best.x:.3g} tokens a second)"
     fewest = min(points, key=lambda p: p.x)
     if fewest is not best:
         text += f"; at {fewest.label} ({fewest.x:.3g}) it is {change(best.rate, fewest.rate)} that"
     text += ". Lower and further left is better."
     if any(p.low is not None for p in points):
         text += " Bars: 95 % intervals"
-        text += f" (of {exp.tag} alone)." if len(lines) > 1 else "."
+        has_others = any(p.low is not None for tag in lines if tag != exp.tag for p in lines[tag])
+        text += "." if has_others or len(lines) == 1 else f" (of {exp.tag} alone)."
     if len(lines) > 1:
         lowest = {tag: min(p.rate for p in line) for tag, line in lines.items()}
         first = min(lowest, key=lowest.__getitem__)
-        text += f" Of {len(lines)} systems, {first} reaches the lowest rate, {lowest[first]:.1f} %."
+        text += f" Of {len(lines)} systems, {first} reaches the lowest rate,"
+        text += f" {one_digit(lowest[first])} %."
     else:
         text += " No other experiment was compared on this set (mome report --compare_with exp)."
     return text
@@ -136,8 +143,8 @@ def by_snr_caption(lines: rate_plots.Lines) -> str:
             start = clean[0] if clean else noisy[-1]
             place = "in clean sound" if clean else f"at {start.x:g} dB"
             parts.append(
-                f"at {scale}, the error rate is {start.rate:.1f} % {place} and"
-                f" {noisy[0].rate:.1f} % at {noisy[0].x:g} dB"
+                f"at {scale}, the error rate is {one_digit(start.rate)} % {place} and"
+                f" {one_digit(noisy[0].rate)} % at {noisy[0].x:g} dB"
             )
     text = "; ".join(parts)
     text = f"{text[0].upper()}{text[1:]}. " if text else ""
@@ -174,7 +181,7 @@ def by_scale_caption(exp: Scored, rates: dict[str, dict[str, float]]) -> str:
         if scale in rates[name] and scale in rates[own]:
             what = {"zeroed": "zeros for the video", "other": "another video"}[video]
             parts.append(
-                f"{own} with {what} has {rates[name][scale]:.1f} % at {scale},"
+                f"{own} with {what} has {one_digit(rates[name][scale])} % at {scale},"
                 f" {change(rates[own][scale], rates[name][scale])} with its own"
             )
     text = "Solid lines: sets with their own video; dashed: zeros in its place; dotted: the video"
@@ -200,7 +207,7 @@ def by_size(exp: Scored, others: list[Path]) -> Html:
     smallest = min(found, key=lambda tag: found[tag][0])
     best = min(found, key=lambda tag: min(found[tag][1].values()))
     text = f"The smallest system is {smallest} ({found[smallest][0] / 1e6:.2f} million); the lowest"
-    text += f" error rate is that of {best}, {min(found[best][1].values()):.1f} %"
+    text += f" error rate is that of {best}, {one_digit(min(found[best][1].values()))} %"
     text += f" with {found[best][0] / 1e6:.2f} million. Lower and further left is better."
     return figure(plots.size_figure(found), title, text)
 

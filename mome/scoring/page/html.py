@@ -5,7 +5,7 @@ import html
 import re
 from collections.abc import Iterable
 
-NUMBER = re.compile(r"-|-?[\d,]*\.?\d+( %)?( \[[^\]]*\])?")  # also with an interval
+NUMBER = re.compile(r"-|-?[\d,]*\.?\d+( %)?( \[[^\]]*\])?( \([^)]*%\))?")
 EMPTY = {"img", "meta", "link", "br"}  # elements without content and end
 
 

@@ -10,7 +10,7 @@ from espnet2.fileio.read_text import read_2columns_text
 
 from mome.compression import Scale
 from mome.data.set_name import SetName
-from mome.scoring import sclite, statistics, tables, wer
+from mome.scoring import sets, statistics, tables, wer
 
 Key = tuple[str, str]  # set, scale
 
@@ -79,27 +79,33 @@ class Scored:
     def reads_video(self) -> bool:
         return any(Scale.parse(scale).video for scale in self.scales)
 
+    @cached_property
+    def files(self) -> dict[Key, dict]:
+        """score.json of each set and scale."""
+        return tables.read_score_files(self.exp_dir)
+
     def aligned(self, name: str, scale: str) -> wer.Score:
         """A set at a scale with the alignment of each utterance."""
         if (name, scale) not in self._aligned:
             folder = self.exp_dir / f"decode_{scale}" / name / "score_wer"
-            refs, hyps = (sclite.read_trn(folder / f"{side}.trn") for side in ("ref", "hyp"))
-            path = self.data_dir / SetName.parse(name).base / "utt2spk"
-            speakers = read_2columns_text(path) if path.exists() else {}
-            names = {sclite.trn_id(wer.Aligned(u, s, [])): u for u, s in speakers.items()}
-            refs, hyps = ({names.get(key, key): x for key, x in t.items()} for t in (refs, hyps))
-            whose = {u: speakers.get(u, wer.speaker_of(u)) for u in refs}
-            self._aligned[name, scale] = wer.score(refs, hyps, whose)
+            rules = self.files[name, scale].get("rules", {})
+            found = sets.read_aligned(folder, rules.get("alignment", "levenshtein"))
+            self._aligned[name, scale] = found
         return self._aligned[name, scale]
 
     @cached_property
     def intervals(self) -> dict[Key, statistics.Interval]:
         """The 95 % interval of each word error rate that has one."""
+        return tables.read_intervals(self.exp_dir)
+
+    def speakers(self, name: str, scale: str) -> dict[str, str]:
+        """Speaker -> error rate with its interval; empty without this set and scale."""
         found = {}
-        for name, scale in self.scores:
-            interval = statistics.error_rate_interval(self.aligned(name, scale))
-            if interval:
-                found[name, scale] = interval
+        for speaker, values in self.files.get((name, scale), {}).get("speakers", {}).items():
+            counts = {key: n for key, n in values.items() if key != "interval"}
+            ends = values.get("interval")
+            interval = statistics.Interval(**ends) if ends else None
+            found[speaker] = tables.with_interval(wer.Score(**counts), interval)
         return found
 
     def ends(self, name: str, scale: str) -> tuple[float | None, float | None]:
