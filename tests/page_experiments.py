@@ -3,6 +3,7 @@
 from conftest import REFERENCES, decoded_experiment
 
 from mome.scoring import sets
+from mome.scoring.page.reading import read
 from mome.scoring.page.scored import Scored
 
 ATTACK = "<script>window.attacked=true</script>"
@@ -18,4 +19,4 @@ HYPS = {
 def scored(root, tag: str, hyps: dict = HYPS) -> Scored:
     exp_dir = decoded_experiment(root, tag, hyps)
     sets.score_experiment(exp_dir, root / "data", "")
-    return Scored(exp_dir, root / "data", root / "mouths")
+    return read(exp_dir, root / "data", root / "mouths")

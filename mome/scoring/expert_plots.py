@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mome import files
-from mome.scoring import figure_style, tables
+from mome.scoring import figure_style
 from mome.scoring.figure_style import COLOURS, HEAT, MARKERS, plt
 from mome.scoring.routing import KINDS
 
@@ -82,10 +82,11 @@ def draw(result: dict[str, Any], out_dir: Path) -> dict[str, str]:
     return drawn
 
 
-def write_page(title: str, result: dict[str, Any], captions: dict[str, str], path: Path) -> None:
-    """Write index.md: what was analysed, the table, the figures with their captions."""
-    parts = [f"# {title}", describe(result)]
-    parts += [tables.markdown(rows).rstrip() for rows in summary_tables(result)]
+def write_page(
+    title: str, result: dict[str, Any], tables: list[str], captions: dict[str, str], path: Path
+) -> None:
+    """Write index.md: what was analysed, tables in Markdown, the figures with their captions."""
+    parts = [f"# {title}", describe(result), *(table.rstrip() for table in tables)]
     parts += [f"![{name}]({name})\n\n{caption}" for name, caption in captions.items()]
     files.write_text(path, "\n\n".join(parts) + "\n")
 

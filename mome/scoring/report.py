@@ -1,16 +1,13 @@
 """RESULTS.md of a recipe: error rates of its experiments, where they come from, and figures."""
 
-import importlib.metadata
-import platform
 import re
-import subprocess
-import time
 from pathlib import Path
 
 from mome import files
 from mome.data.set_name import SetName
 from mome.scoring import plots
 from mome.scoring.page.glossary import TERMS, describe_scale, describe_set
+from mome.scoring.provenance import commands, environment_rows, stage_times
 from mome.scoring.tables import (
     UNITS,
     audio_alone,
@@ -31,10 +28,8 @@ from mome.scoring.tables import (
 )
 from mome.scoring.texts import Rules
 
-PACKAGES = ("mome-avsr", "torch", "transformers", "deepspeed", "espnet", "kaldiio", "jiwer")
 MOST_ROWS = 40  # of ESPnet's table in RESULTS.md
 MOST_SYSTEMS = 16  # in a table of experiments
-GIT_LIMIT_S = 10
 
 
 def write_results(path: Path, exp_dirs: list[Path], others: list[Path]) -> None:
@@ -75,33 +70,6 @@ def environment() -> str:
     return f"* date: `{rows['date']}`\n* git: `{rows['git']}`\n* versions: {versions}\n"
 
 
-def environment_rows() -> list[tuple[str, str]]:
-    """Date, versions of packages, and the git commit, each with its name."""
-    rows = [("date", time.strftime("%Y-%m-%d %H:%M")), ("python", platform.python_version())]
-    for name in PACKAGES:
-        try:
-            rows.append((name, importlib.metadata.version(name)))
-        except importlib.metadata.PackageNotFoundError:
-            rows.append((name, "-"))
-    git = ["git", "-C", str(Path(__file__).parent)]
-    commit, changed = (
-        output([*git, *args])
-        for args in (["rev-parse", "--short", "HEAD"], ["status", "--porcelain", "-uno"])
-    )
-    return [*rows, ("git", f"{commit or '-'}{' with changes' if changed else ''}")]
-
-
-def output(command: list[str]) -> str:
-    """What a program prints; "" when it is not there, fails, or takes longer than GIT_LIMIT_S."""
-    try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=GIT_LIMIT_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return done.stdout.strip()
-
-
 def history(exp_dir: Path) -> str:
     """The commands of an experiment with their git commits, and the minutes of each stage.
 
@@ -115,24 +83,6 @@ def history(exp_dir: Path) -> str:
     cells = [f"{stage}: {seconds / 60:.1f}" for stage, seconds in sorted(longest.items())]
     minutes = f"* minutes of stage {', '.join(cells)}; {sum(longest.values()) / 60:.1f} in all\n\n"
     return "".join(lines) + minutes
-
-
-def commands(exp_dir: Path) -> list[tuple[str, str]]:
-    """The commands of an experiment, each with its git commit or `-`, without repetitions."""
-    path = exp_dir / "stages.tsv"
-    lines = path.read_text().splitlines() if path.exists() else []
-    rows = [line.split("\t") for line in lines]
-    return list(dict.fromkeys((command.strip(), commit or "-") for _, _, command, commit in rows))
-
-
-def stage_times(exp_dir: Path) -> dict[str, int]:
-    """Seconds of each stage's longest run."""
-    path = exp_dir / "stages.tsv"
-    longest: dict[str, int] = {}
-    for line in path.read_text().splitlines() if path.exists() else []:
-        stage, seconds, *_ = line.split("\t")
-        longest[stage] = max(longest.get(stage, 0), int(seconds))
-    return longest
 
 
 # ---- parts of RESULTS.md ------------------------------------------------------------------------

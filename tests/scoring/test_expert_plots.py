@@ -107,8 +107,10 @@ def test_tables_hold_means_over_layers(result):
 
 
 def test_the_page_says_in_words_what_was_found(result, tmp_path):
-    expert_plots.write_page("x, test", result, {"a.png": "What it shows."}, tmp_path / "index.md")
+    captions = {"a.png": "What it shows."}
+    expert_plots.write_page("x, test", result, ["| a |"], captions, tmp_path / "index.md")
     page = (tmp_path / "index.md").read_text()
+    assert "\n\n| a |\n\n" in page
     assert page.startswith("# x, test\n\n7 utterances at a4_v2, a16_v5. 2 of 3 routed experts")
     assert "In 1 of 2 layers, more than half of the tokens take the same set" in page
     assert "A balanced load is 67 % of the tokens for each expert." in page
@@ -127,6 +129,6 @@ def test_findings_are_the_means_of_the_figures(result):
     assert "differs by 0 points" in found["load_by_scale"]  # the same at both scales
     assert "differs by 17 points" in found["load_by_kind"]  # a quarter of 2/3
     assert "the entropy is 1.10 of at most 1.58 bits, and 45 %" in found["router"]
-    assert "audio 85 and 60 %, video 85 and 60 %" in found["agreement"]
+    assert "video 85 and 60 %, audio 85 and 60 %" in found["agreement"]
     assert "audio, two rates: +0.00 before the LLM, +0.00 at layer 0" in found["similarity"]
     assert found["tokens"] == ""

@@ -8,13 +8,15 @@ from typing import Any
 
 from mome import files
 from mome.data.set_name import SetName
-from mome.scoring import report, tables
+from mome.scoring import tables
 from mome.scoring.page import examples, figures, html
 from mome.scoring.page.glossary import TERMS, describe_scale, describe_set
 from mome.scoring.page.html import Html, fold, join, section, tag
 from mome.scoring.page.scored import Scored
+from mome.scoring.provenance import commands, environment_rows, stage_times
+from mome.scoring.statistics import Interval
 from mome.scoring.tables import with_interval
-from mome.scoring.wer import one_digit
+from mome.scoring.wer import COLUMNS, Score, one_digit
 
 MOST_SETS = 12  # in the first table
 MOST_SPEAKER_ROWS = 3000
@@ -30,29 +32,21 @@ PARTS = {
 }
 
 
-def write_page(
-    exp_dir: Path,
-    others: list[Path] | None = None,
-    data_dir: Path = Path("data"),
-    mouths_dir: Path = Path("dump/mouths"),
-) -> Path:
+def write_page(exp: Scored, others: list[Scored] | None = None) -> Path:
     """Write exp/<tag>/report/index.html; returns its path.
 
-    Args:
-        others: scored experiments to compare with; `exp_dir` may be one of them.
-        data_dir: the data directories of the test sets, for sounds and speakers.
-        mouths_dir: mouth crops of the test sets.
+    What is not there (sounds, crops, metrics, analyses) is named on the page.
 
-    What is not there (sounds, crops, metrics, analyses) is named on the page. Raises
-    FileNotFoundError when the experiment has no scores.
+    Args:
+        others: experiments to compare with; `exp` may be one of them.
     """
-    exp = Scored(exp_dir, data_dir, mouths_dir)
-    path = exp_dir / "report" / "index.html"
-    files.write_text(path, page(exp, [other for other in others or [] if other != exp_dir]))
+    path = exp.exp_dir / "report" / "index.html"
+    compared = [other for other in others or [] if other.exp_dir != exp.exp_dir]
+    files.write_text(path, page(exp, compared))
     return path
 
 
-def page(exp: Scored, others: list[Path]) -> str:
+def page(exp: Scored, others: list[Scored]) -> str:
     """The whole document."""
     contents = {
         "summary": summary(exp),
@@ -120,10 +114,10 @@ def headline(exp: Scored) -> str:
 
 def percent(exp: Scored, name: str, scale: str) -> str:
     """`3.5 % (95 % interval 2.1 to 5.0)`."""
-    interval = exp.intervals.get((name, scale))
     text = f"{one_digit(exp.scores[name, scale].error_rate)} %"
-    if interval:
-        text += f" (95 % interval {one_digit(interval.low)} to {one_digit(interval.high)})"
+    if (name, scale) in exp.intervals:
+        low, high = map(one_digit, exp.intervals[name, scale])
+        text += f" (95 % interval {low} to {high})"
     return text
 
 
@@ -143,10 +137,16 @@ def summary(exp: Scored) -> Html:
 def rate_rows(exp: Scored, sets: list[str]) -> list[list]:
     rows: list[list] = [["set", *exp.scales]]
     for name in sets:
-        keys = [(name, scale) for scale in exp.scales]
-        rates = [with_interval(exp.scores.get(key), exp.intervals.get(key)) for key in keys]
+        rates = [cell(exp, name, scale) for scale in exp.scales]
         rows.append([(set_link(name), exp.sets.index(name)), *rates])
     return rows
+
+
+def cell(exp: Scored, name: str, scale: str) -> str:
+    """`3.5 [2.1, 5.0]`, or `-`."""
+    score, ends = exp.scores.get((name, scale)), exp.intervals.get((name, scale))
+    text = tables.rate(score)
+    return f"{text} [{one_digit(ends[0])}, {one_digit(ends[1])}]" if score and ends else text
 
 
 def set_link(name: str) -> Html:
@@ -167,36 +167,36 @@ def system_facts(exp: Scored) -> list[tuple[str, Any]]:
     used = {stream: encoders.get(stream) for stream in ("audio", "video")}
     if not exp.reads_video:
         used.pop("video")
-    size = tables.read_json(exp.exp_dir / "size.json")
     return [
         ("LLM", model.get("llm")),
         ("adapter", text),
         ("encoders", ", ".join(f"{stream}: {name}" for stream, name in used.items() if name)),
         ("task", model.get("task")),
-        ("parameters", ", ".join(f"{n / 1e6:.2f} M {name}" for name, n in size.items()
+        ("parameters", ", ".join(f"{n / 1e6:.2f} M {name}" for name, n in exp.size.items()
                                  if name in tables.SIZES)),
     ]  # fmt: skip
 
 
 def run_facts(exp: Scored) -> list[tuple[str, Any]]:
     """Scales, training, date, versions and commands."""
-    steps = [m for m in tables.read_metrics(exp.exp_dir) if "llm_tokens" in m]
+    steps = [m for m in exp.metrics if "llm_tokens" in m]
     facts: list[tuple[str, Any]] = [("scales", ", ".join(exp.scales))]
     if steps:
         tokens = sum(m["llm_tokens"] for m in steps)
         facts.append(("training", f"{steps[-1]['step']} steps, {tokens:,} tokens read by the LLM"))
-    times = report.stage_times(exp.exp_dir)
+    times = stage_times(exp.exp_dir)
     if times:
         minutes = ", ".join(f"{stage}: {s / 60:.1f}" for stage, s in sorted(times.items()))
         facts.append(("minutes of stage", f"{minutes}; {sum(times.values()) / 60:.1f} in all"))
-    environment = report.environment_rows()
+    environment = environment_rows()
     dates = {"date": "date of this page", "git": "commit of this page"}
     facts += [(dates[name], value) for name, value in environment if name in dates]
     versions = [f"{name} {value}" for name, value in environment if name not in dates]
     facts.append(("versions", ", ".join(versions)))
-    commands = report.commands(exp.exp_dir)
-    if commands:
-        lines = [tag("div", tag("code", line), f" (git: {commit})") for line, commit in commands]
+    lines = [
+        tag("div", tag("code", line), f" (git: {commit})") for line, commit in commands(exp.exp_dir)
+    ]
+    if lines:
         facts.append(("commands", join(lines)))
     return facts
 
@@ -204,7 +204,7 @@ def run_facts(exp: Scored) -> list[tuple[str, Any]]:
 # ---- tables -------------------------------------------------------------------------------------
 
 
-def all_tables(exp: Scored, others: list[Path]) -> Html:
+def all_tables(exp: Scored, others: list[Scored]) -> Html:
     """Every set and scale in every unit, speakers, and the other experiments; all folded."""
     text = "A click on a column sorts a table by it; a second click turns the order round."
     parts = [tag("p", text)]
@@ -222,16 +222,17 @@ def all_tables(exp: Scored, others: list[Path]) -> Html:
     for rows in figures.expert_tables(exp):
         parts.append(fold(f"Analysis of {rows[0][0]}", html.table(rows, "Means over layers.")))
     if others:
-        every = [exp.exp_dir, *others]
-        rows = tables.comparison({other.name: tables.read_scores(other) for other in every})
-        parts.append(fold("All experiments", html.table(rows, "Word error rate in per cent."),
-                          html.table(tables.costs(every), "What was trained.")))  # fmt: skip
+        every = [exp, *others]
+        rows = tables.comparison({one.tag: one.scores for one in every})
+        rates = html.table(rows, "Word error rate in per cent.")
+        costs = html.table(tables.costs([one.exp_dir for one in every]), "What was trained.")
+        parts.append(fold("All experiments", rates, costs))
     return join(parts)
 
 
-def noise_tables(exp: Scored, others: list[Path]) -> list[Html]:
+def noise_tables(exp: Scored, others: list[Scored]) -> list[Html]:
     """Rows of noise and SNR, with the gain over audio alone if such an experiment is known."""
-    alone = tables.audio_alone(exp.exp_dir, others)
+    alone = tables.audio_alone(exp.exp_dir, [one.exp_dir for one in others])
     caption = "Word error rate in per cent, with its 95 % interval"
     if alone:
         caption += f"; (+x %): the share of the errors of audio alone, {alone.name}, that are gone."
@@ -246,7 +247,7 @@ def noise_tables(exp: Scored, others: list[Path]) -> list[Html]:
 
 def detail_rows(scores: tables.Scores, unit: str) -> list[list]:
     """ESPnet's columns, with a link to the alignments in sclite's form."""
-    rows: list[list] = [["set", "scale", *tables.wer.COLUMNS, "alignments"]]
+    rows: list[list] = [["set", "scale", *COLUMNS, "alignments"]]
     for scale in tables.order_scales({scale for _, scale in scores}):
         for name in tables.order_sets({n for n, s in scores if s == scale}):
             score = scores[name, scale]
@@ -259,23 +260,36 @@ def detail_rows(scores: tables.Scores, unit: str) -> list[list]:
 def speakers(exp: Scored) -> list[Html]:
     """A row for each speaker and set; beyond a limit, only the clean and the hardest set."""
     sets, note = exp.sets, ""
-    num = sum(len(exp.speakers(name, exp.finest(name))) for name in exp.sets)
+    num = sum(len(of_finest(exp, name)) for name in exp.sets)
     if num > MOST_SPEAKER_ROWS:
         sets = list(dict.fromkeys([exp.clean, exp.hardest]))
         note = f" {num} rows would be too many, so only those of {' and '.join(sets)} are here;"
         note += " result.txt of every set has its speakers."
     rows: list[list] = [["speaker", "set", "Snt", "Wrd", *exp.scales]]
     for name in sets:
-        found = {scale: exp.speakers(name, scale) for scale in exp.scales}
-        counts = exp.files[name, exp.finest(name)].get("speakers", {})
-        for speaker, values in counts.items():
-            rates = [found[scale].get(speaker, "-") for scale in exp.scales]
+        found = [exp.files.get((name, s), {}).get("speakers", {}) for s in exp.scales]
+        for speaker, values in of_finest(exp, name).items():
+            rates = [speaker_cell(speakers.get(speaker)) for speakers in found]
             size = [str(values["sentences"]), str(values["words"])]
             rows.append([speaker, (name, exp.sets.index(name)), *size, *rates])
     if len(rows) == 1:
         return [tag("p", "The scores have no speakers: run stage 5 again.", class_="missing")]
     caption = "Word error rate in per cent of each speaker, with its 95 % interval if it has one."
     return [html.table(rows, caption + note)]
+
+
+def of_finest(exp: Scored, name: str) -> dict[str, dict]:
+    """What score.json says of the speakers of a set at its finest scale."""
+    return exp.files[name, exp.finest(name)].get("speakers", {})
+
+
+def speaker_cell(values: dict | None) -> str:
+    """The error rate of a speaker in score.json, with its interval, or `-`."""
+    if values is None:
+        return "-"
+    values = dict(values)
+    ends = values.pop("interval", None)
+    return with_interval(Score(**values), Interval(**ends) if ends else None)
 
 
 # ---- glossary -----------------------------------------------------------------------------------

@@ -76,7 +76,7 @@ def examples(exp: Scored) -> Html:
         for name in (exp.clean, exp.hardest)
         for scale in (exp.finest(name), exp.coarsest(name))
     )
-    by_key = {key: {a.utterance: a for a in exp.aligned(*key).aligned} for key in shown}
+    by_key = {key: {a.utterance: a for a in exp.align(*key).aligned} for key in shown}
     common = sorted(set.intersection(*(set(found) for found in by_key.values())))
     picks = np.linspace(0, len(common) - 1, min(NUM_EXAMPLES, len(common))).round().astype(int)
     cards = []
@@ -112,7 +112,7 @@ def worst(exp: Scored) -> Html:
         if kind == "clean" and name == exp.hardest:
             continue
         scale = exp.finest(name)
-        ranked = sorted(exp.aligned(name, scale).aligned, key=badness)
+        ranked = sorted(exp.align(name, scale).aligned, key=badness)
         shown = [a for a in ranked[: NUM_WORST[kind]] if a.score().errors]
         wrong = sum(a.score().errors > 0 for a in ranked)
         parts.append(tag("h3", f"{name} at {scale}"))
@@ -173,7 +173,7 @@ def mouth_strip(exp: Scored, name: str, utterance: str) -> Html:
 
 def player(exp: Scored, name: str, utterance: str, budget: Budget) -> Html:
     """A player of the sound that the model heard, or a sentence that says why there is none."""
-    path = exp.table(name, "wav.scp").get(utterance)
+    path = exp.sounds.get(name, {}).get(utterance)
     if path is None:
         return missing(f"No sound: {exp.data_dir / name}/wav.scp does not have this utterance.")
     try:

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Callable
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 from matplotlib.figure import Figure
 
 from mome.data.set_name import SetName
-from mome.scoring import expert_plots, figure_style, plots, rate_plots, tables
+from mome.scoring import expert_plots, figure_style, plots, rate_plots
 from mome.scoring.page.glossary import tokens_per_second
 from mome.scoring.page.html import Html, data_uri, join, tag
 from mome.scoring.page.scored import Scored
@@ -32,7 +32,7 @@ def missing(name: str, why: object) -> Html:
     return tag("p", tag("b", f"{name}. "), why, class_="missing")
 
 
-def of_error_rates(exp: Scored, others: list[Path]) -> Html:
+def of_error_rates(exp: Scored, others: list[Scored]) -> Html:
     """Error rates against tokens a second, SNR, scale and size."""
     found = [by_tokens(exp, others, exp.clean)]
     if exp.hardest != exp.clean:
@@ -51,19 +51,15 @@ def change(before: float, after: float) -> str:
 # ---- tokens a second ----------------------------------------------------------------------------
 
 
-def by_tokens(exp: Scored, others: list[Path], name: str) -> Html:
+def by_tokens(exp: Scored, others: list[Scored], name: str) -> Html:
     """Every system that was scored on a set."""
     lines = {exp.tag: points_by_tokens(exp, name)}
-    for exp_dir in others:
-        scores, intervals = tables.read_scores(exp_dir), tables.read_intervals(exp_dir)
-        points = []
-        for (found, scale), score in sorted(scores.items()):
-            if found == name and score.words:
-                ends = intervals.get((name, scale)) if len(others) <= MOST_WITH_BARS else None
-                low, high = (ends.low, ends.high) if ends else (None, None)
-                points.append(Point(tokens_per_second(scale), score.error_rate, low, high))
-        if points and exp_dir.name not in lines:
-            lines[exp_dir.name] = points
+    for other in others:
+        points = points_by_tokens(other, name)
+        if len(others) > MOST_WITH_BARS:
+            points = [replace(p, low=None, high=None) for p in points]
+        if points and other.tag not in lines:
+            lines[other.tag] = points
     title = f"Word error rate and tokens a second, {name}"
     if not lines[exp.tag]:
         return missing(title, "This set has no words, so there is no error rate.")
@@ -72,13 +68,10 @@ def by_tokens(exp: Scored, others: list[Path], name: str) -> Html:
 
 
 def points_by_tokens(exp: Scored, name: str) -> list[Point]:
-    points = []
-    for scale in exp.scales:
-        score = exp.scores.get((name, scale))
-        if score and score.words:
-            low, high = exp.ends(name, scale)
-            points.append(Point(tokens_per_second(scale), score.error_rate, low, high, scale))
-    return points
+    return [
+        Point(tokens_per_second(scale), rate, *exp.ends(name, scale), scale)
+        for scale, rate in exp.rates(name).items()
+    ]
 
 
 def by_tokens_caption(exp: Scored, lines: rate_plots.Lines, name: str) -> str:
@@ -120,13 +113,10 @@ def by_snr(exp: Scored) -> Html:
     for noise in noises:
         sets = {name: s.snr for name, s in parsed.items() if s.noise in (noise, None)}
         lines: rate_plots.Lines = {}
-        for scale in exp.scales:
-            for name, snr in sets.items():
-                score = exp.scores.get((name, scale))
-                if score and score.words:
-                    x = CLEAN if snr is None else snr
-                    point = Point(x, score.error_rate, *exp.ends(name, scale))
-                    lines.setdefault(scale, []).append(point)
+        for name, snr in sets.items():
+            for scale, rate in exp.rates(name).items():
+                point = Point(CLEAN if snr is None else snr, rate, *exp.ends(name, scale))
+                lines.setdefault(scale, []).append(point)
         if any(p.x != CLEAN for points in lines.values() for p in points):
             drawn = rate_plots.error_by_snr(lines, noise.replace("_", " "))
             title = f"Word error rate and SNR, {noise}"
@@ -158,12 +148,7 @@ def by_snr_caption(lines: rate_plots.Lines) -> str:
 
 def by_scale(exp: Scored) -> Html:
     """Every set at every scale; broken lines are sets with another video."""
-    rates: dict[str, dict[str, float]] = {}
-    for name in exp.sets:
-        for scale in exp.scales:
-            score = exp.scores.get((name, scale))
-            if score and score.words:
-                rates.setdefault(name, {})[scale] = score.error_rate
+    rates = {name: found for name in exp.sets if (found := exp.rates(name))}
     title = "Word error rate of every set by scale"
     if not rates:
         return missing(title, "No set has words.")
@@ -191,17 +176,14 @@ def by_scale_caption(exp: Scored, rates: dict[str, dict[str, float]]) -> str:
     return f"{text}No set was decoded without its own video (setting video_checks)."
 
 
-def by_size(exp: Scored, others: list[Path]) -> Html:
+def by_size(exp: Scored, others: list[Scored]) -> Html:
     """Error rates against active parameters (MoME Fig. 1)."""
     title = f"Word error rate and active parameters, {exp.clean}"
-    found = {}
-    for exp_dir in dict.fromkeys([exp.exp_dir, *others]):
-        size = tables.read_json(exp_dir / "size.json").get("active")
-        scores = tables.read_scores(exp_dir)
-        scales = tables.order_scales({s for name, s in scores if name == exp.clean})
-        rates = {s: scores[exp.clean, s].error_rate for s in scales if scores[exp.clean, s].words}
-        if size and rates:
-            found[exp_dir.name] = size, rates
+    found = {
+        one.tag: (one.size["active"], rates)
+        for one in [exp, *others]
+        if "active" in one.size and (rates := one.rates(exp.clean))
+    }
     if len(found) < 2:
         return missing(title, "This figure needs two experiments of known size (--compare_with).")
     smallest = min(found, key=lambda tag: found[tag][0])
@@ -214,10 +196,9 @@ def by_size(exp: Scored, others: list[Path]) -> Html:
 
 def of_training(exp: Scored) -> Html:
     """Loss over steps."""
-    metrics = tables.read_metrics(exp.exp_dir)
+    metrics, floor = exp.metrics, exp.floor
     if not metrics:
         return missing("Loss", f"{exp.exp_dir}/metrics.jsonl is missing: nothing was trained here.")
-    floor = tables.read_json(exp.exp_dir / "text_floor.json").get("nats_a_token")
     text = f"{max(m['step'] for m in metrics)} optimiser steps."
     for scale in plots.loss_scales(metrics):
         points = [

@@ -7,6 +7,7 @@ import pytest
 from page_experiments import scored
 
 from mome.data import SAMPLE_RATE, audio, crops
+from mome.scoring.page.reading import read
 from mome.scoring.page.scored import Scored
 
 
@@ -35,4 +36,4 @@ def full(tmp_path) -> Scored:
     crops.write(tmp_path / "a.mouth", np.zeros((12, 96, 96), np.uint8))
     (exp.mouths_dir / "test").mkdir(parents=True)
     (exp.mouths_dir / "test/mouths.scp").write_text(f"s1-a {tmp_path / 'a.mouth'}\n")
-    return exp
+    return read(exp.exp_dir, exp.data_dir, exp.mouths_dir)

@@ -78,8 +78,7 @@ def number(cell: str) -> float:
 
 def test_the_page_works_in_a_browser_400_pixels_wide(full, tmp_path):
     other = scored(tmp_path, "other", {("a4", "test"): HYPS["a16_v5", "test"]})
-    dirs = [full.exp_dir, other.exp_dir]
-    path = document.write_page(full.exp_dir, dirs, full.data_dir, full.mouths_dir)
+    path = document.write_page(full, [full, other])
     found, messages = browse(path.read_text(), tmp_path)
     assert [message.split(",")[0] for message in messages] == ['"the harness ran"']
     assert max(found["widths"]) <= 400

@@ -10,13 +10,13 @@ from page_experiments import ATTACK, HYPS, scored
 
 from mome.scoring import statistics
 from mome.scoring.page import document
+from mome.scoring.page.reading import read
 
 
 @pytest.fixture
 def page(full, tmp_path) -> str:
     other = scored(tmp_path, "other", {("a4", "test"): HYPS["a16_v5", "test"]})
-    dirs = [full.exp_dir, other.exp_dir]
-    path = document.write_page(full.exp_dir, dirs, full.data_dir, full.mouths_dir)
+    path = document.write_page(full, [full, other])
     assert path == full.exp_dir / "report/index.html"
     return path.read_text()
 
@@ -33,7 +33,7 @@ def rows_of(page: str, caption: str) -> list[list[str]]:
 
 
 def test_error_rates_stand_with_their_intervals(page, full):
-    interval = statistics.error_rate_interval(full.aligned("test", "a4_v2"))
+    interval = statistics.error_rate_interval(full.align("test", "a4_v2"))
     rows = rows_of(page, "Word error rate in per cent")
     assert rows[0] == ["set", "a4_v2", "a16_v5"]
     assert rows[1][:2] == ["test", f"28.6 [{interval.low:.1f}, {interval.high:.1f}]"]
@@ -56,7 +56,7 @@ def test_long_tables_of_speakers_are_cut_and_say_so(full, monkeypatch):
     monkeypatch.setattr(document, "MOST_SPEAKER_ROWS", 5)
     (found,) = document.speakers(full)
     assert "6 rows would be too many" in found and "zeroed" not in found
-    assert "test and test_babble_-5 alone" in found
+    assert "only those of test and test_babble_-5 are here" in found
 
 
 def test_text_from_data_is_inert(page):
@@ -86,10 +86,10 @@ def test_links_lead_somewhere(page, full):
 
 
 def test_an_experiment_with_scores_alone_has_a_page_that_says_what_is_missing(bare):
-    path = document.write_page(bare.exp_dir, [], bare.data_dir, bare.mouths_dir)
+    path = document.write_page(bare)
     page = text_of(path.read_text())
     for text in ("config.yaml is missing", "metrics.jsonl is missing", "No sound", "No mouth",
                  "were not analysed yet", "No other experiment"):  # fmt: skip
         assert text in page
     with pytest.raises(FileNotFoundError, match="has no scores"):
-        document.write_page(bare.exp_dir.parent / "nothing")
+        read(bare.exp_dir.parent / "nothing", bare.data_dir, bare.mouths_dir)

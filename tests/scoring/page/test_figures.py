@@ -32,7 +32,7 @@ def lines(figure) -> dict[str, list[tuple[float, float]]]:
 
 def test_every_system_stands_at_the_tokens_a_second_of_its_scales(full, tmp_path, drawn):
     other = scored(tmp_path, "other", {("a4", "test"): HYPS["a16_v5", "test"]})
-    text = figures.by_tokens(full, [other.exp_dir, full.exp_dir], "test")
+    text = figures.by_tokens(full, [other, full], "test")
     found = lines(drawn[0])
     errors = {scale: full.scores["test", scale].error_rate for scale in ("a4_v2", "a16_v5")}
     assert found["full"] == [(8.125, errors["a16_v5"]), (25.0, errors["a4_v2"])]
