@@ -18,7 +18,7 @@ from mome import files
 from mome.bin import Parser, run
 from mome.scoring import paired, tables
 from mome.scoring.align import ALIGNMENTS
-from mome.scoring.statistics import LEAST_SPEAKERS
+from mome.scoring.statistics import LEAST_SPEAKERS, least_p
 from mome.scoring.texts import Rules
 
 LEVEL = 0.05
@@ -70,13 +70,14 @@ def main(argv: list[str] | None = None) -> None:
 def report(rows: list[paired.Row], alone: list[str], first: Path, second: Path) -> str:
     """The table, and what a reader needs to know to judge it."""
     lines = [f"A  {first}", f"B  {second}", "", tables.plain(paired.as_table(rows)), ""]
-    drawn = {c.interval.drawn for c in (row.comparison for row in rows) if c.interval}
+    intervals = [row.comparison.interval for row in rows if row.comparison.interval]
     lines.append("[low, high] is a 95 % interval. A - B below 0: A makes fewer errors.")
-    if "utterances" in drawn:
-        lines.append(
-            f"There are fewer than {LEAST_SPEAKERS} speakers, so intervals and p are about other"
-            " utterances of these speakers alone."
-        )
+    for drawn in sorted({i.drawn for i in intervals}):
+        num = min(i.num_drawn for i in intervals if i.drawn == drawn)
+        line = f"Intervals and p are by bootstrap over {num} {drawn}"
+        if drawn == "utterances":
+            line += f", since there are fewer than {LEAST_SPEAKERS} speakers, and about these alone"
+        lines.append(f"{line}; the least p of so many is {paired.p_value(least_p(num))}.")
     if len(rows) > 1:
         expected = LEVEL * len(rows)
         lines.append(
@@ -85,8 +86,7 @@ def report(rows: list[paired.Row], alone: list[str], first: Path, second: Path) 
         )
     if any(row.comparison.segments.p is None for row in rows):
         lines.append("-: MAPSSWE needs differences that vary between segments.")
-    lines += [f"left out: {name}" for name in alone]
-    return "\n".join(lines)
+    return "\n".join([*lines, *alone])
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 """Report: python -m mome.bin.report exp/<tag> [--compare_with exp] [--results RESULTS.md]
 
-Stage 5 of a recipe. Writes RESULTS.md (date, versions, commands, error rates in ESPnet's columns)
-with its figures in figures/, and exp/<tag>/report/index.html (the same as a page, with examples),
-and prints the table of word error rates. `--compare_with exp` adds the other scored experiments of
-a folder, and tables that compare error rates, parameters and amounts of training data. A NOTES.md
-in the folder of RESULTS.md, written by hand, becomes part of it. `-` is a value that was not
-measured.
+Stage 5 of a recipe. Writes RESULTS.md, a summary (date, versions, commands, error rates in ESPnet's
+columns, a table by noise and SNR with 95 % intervals, names) with its figures in figures/; and in
+exp/<tag>/report/, index.html (a page with figures and examples) and tables.md (all tables). Prints
+the table of word error rates. `--compare_with exp` adds the other scored experiments of a folder,
+and the gain over audio alone where one of them reads audio alone. A NOTES.md in the folder of
+RESULTS.md, written by hand, is linked. `-` is a value that was not measured.
 """
 
 from pathlib import Path

@@ -26,7 +26,7 @@ class Row:
 
 
 def compare_folders(first: Path, second: Path) -> tuple[list[Row], list[str]]:
-    """Compare what two folders have in common; also returns what only one of them has.
+    """Compare what two folders have in common; also returns, in words, what only one of them has.
 
     Raises FileNotFoundError for a folder without scores, ValueError when they have nothing in
     common or their texts differ.
@@ -40,17 +40,17 @@ def compare_folders(first: Path, second: Path) -> tuple[list[Row], list[str]]:
     found = [score_folders(folder, kinds[0]) for folder in (first, second)]
     common = found[0].keys() & found[1].keys()
     if not common:
-        names = [", ".join(_label(key) for key in _sorted(f)) for f in found]
         raise ValueError(
-            f"no set and scale is in both: {first} has {names[0]}; {second} has {names[1]}"
+            f"no set and scale is in both: {first} has {_listed(found[0])}; {second} has"
+            f" {_listed(found[1])}"
         )
     rows = []
     for key in _sorted(common):
         rows.append(Row(*key, compare_scored(found[0][key], found[1][key])))
     alone = [
-        f"{_label(key)} (only in {folder})"
+        f"only in {folder}: {_listed(mine.keys() - common)}"
         for folder, mine in zip((first, second), found, strict=True)
-        for key in _sorted(mine.keys() - common)
+        if mine.keys() - common
     ]
     return rows, alone
 
@@ -116,8 +116,12 @@ def _sorted(keys: Any) -> list[tuple[str, str]]:
     return sorted(keys, key=lambda k: (names.index(k[0]), scales.index(k[1]) if k[1] else 0))
 
 
-def _label(key: tuple[str, str]) -> str:
-    return " at ".join(filter(None, key)) or "one set"
+def _listed(keys: Any) -> str:
+    """`test (a4, a16), test_babble_0 (a4)`, or the names of the sets alone."""
+    scales: dict[str, list[str]] = {}
+    for name, scale in _sorted(keys):
+        scales.setdefault(name, []).append(scale)
+    return ", ".join(f"{n} ({', '.join(s)})" if s != [""] else n for n, s in scales.items())
 
 
 # ---- as a table ---------------------------------------------------------------------------------
@@ -135,7 +139,8 @@ def as_table(rows: list[Row]) -> list[list[str]]:
         cells += [with_interval(c.difference, c.interval, sign=True)]
         cells += [p_value(c.p), str(c.segments.num), p_value(c.segments.p)]
         found.append(cells)
-    return found
+    used = [k for k in range(len(head)) if any(cells[k] != "-" for cells in found[1:])]
+    return [[cells[k] for k in used] for cells in found]
 
 
 def with_interval(rate: float, interval: Interval | None, sign: bool = False) -> str:

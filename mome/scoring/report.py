@@ -29,6 +29,7 @@ from mome.scoring.tables import (
 from mome.scoring.texts import Rules
 
 MOST_ROWS = 40  # of ESPnet's table in RESULTS.md
+MOST_SYSTEMS = 16  # in a table of experiments
 
 
 def write_results(path: Path, exp_dirs: list[Path], others: list[Path]) -> None:
@@ -49,7 +50,7 @@ def write_results(path: Path, exp_dirs: list[Path], others: list[Path]) -> None:
         text += "* remarks: [NOTES.md](NOTES.md)\n"
     for exp_dir in exp_dirs:
         text += f"\n## {exp_dir.name}\n\n{history(exp_dir)}"
-        text += f"{summary(exp_dir, shown)}\n{draw_figures(exp_dir, folder)}"
+        text += f"{summary(exp_dir, shown)}{draw_figures(exp_dir, folder)}"
         files.write_text(exp_dir / "report" / "tables.md", all_tables(exp_dir, shown))
     if len(shown) > 1:
         text += f"\n## All experiments\n\n{compared(shown)}{draw_sizes(shown, folder)}"
@@ -96,14 +97,15 @@ def summary(exp_dir: Path, shown: list[Path]) -> str:
         kept = few_sets({name for name, _ in main})
         note = f"Clean, and the lowest SNR of each noise; all {len(scores)} rows are in tables.md. "
         main = {key: score for key, score in main.items() if key[0] in kept}
-    text = f"{note}Words, rates in per cent; {rules(exp_dir)}. More: `{exp_dir.name}/report/`"
-    text += " (`index.html`, `tables.md`).\n\n"
+    text = f"{note}Words, rates in per cent; {rules(exp_dir)}. Everything else:"
+    text += f" `exp/{exp_dir.name}/report/` (`index.html`, `tables.md`).\n\n"
     text += f"{markdown(details(main))}\nWord error rate in per cent with its 95 % interval"
     audio_dir = audio_alone(exp_dir, shown)
     if audio_dir:
         text += ", and the gain over audio alone at the same audio rate"
         text += f" (`{audio_dir.name}`): +73 % means that 73 % of its errors are gone"
-    text += f".\n\n{markdown(in_noise(exp_dir, audio_dir))}"
+    text += ". It is about other test speakers, not about another training run.\n\n"
+    text += markdown(in_noise(exp_dir, audio_dir))
     checks = in_noise(exp_dir, None, video=True)
     if len(checks) > 1:
         text += "\nThe same with another video: zeroed, or that of another utterance.\n\n"
@@ -139,7 +141,11 @@ def compared(shown: list[Path]) -> str:
     text = "Word error rate in per cent with its 95 % interval; M: million parameters."
     text += " `mome compare A B` tests differences.\n\n"
     for name in [*own[:1], *noisy[:1]]:
-        text += f"{markdown(systems(shown, name))}\n"
+        rows = systems(shown, name)
+        text += markdown(rows[: MOST_SYSTEMS + 1])
+        if len(rows) > MOST_SYSTEMS + 1:
+            text += f"\n{len(rows) - 1 - MOST_SYSTEMS} more experiments are in tables.md.\n"
+        text += "\n"
     return text
 
 

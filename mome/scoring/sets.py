@@ -115,7 +115,9 @@ def score_texts(
     rules: Rules,
 ) -> dict[str, wer.Score]:
     """The score in each unit of a Kaldi text against another."""
-    refs, hyps = (rules.apply_to(read_text(path)) for path in (ref_path, hyp_path))
+    if not hyp_path.exists():
+        raise FileNotFoundError(f"{hyp_path} is missing: decode it (stage 4) before scoring")
+    refs, hyps = (rules.apply_to(read_table(path)) for path in (ref_path, hyp_path))
     speakers = read_table(utt2spk_path, needs_value=True) if utt2spk_path else None
     scores = {}
     for unit, split in units(token_model).items():
@@ -124,13 +126,6 @@ def score_texts(
         except ValueError as error:
             raise ValueError(f"{hyp_path} against {ref_path}: {error}") from None
     return scores
-
-
-def read_text(path: Path) -> dict[str, str]:
-    """Texts by utterance of a Kaldi text file; a line with only an id is the text ""."""
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: decode it (stage 4) before scoring")
-    return read_table(path)
 
 
 def units(token_model: str) -> dict[str, Callable[[str], list[str]]]:
@@ -176,7 +171,11 @@ def write_sclite_files(
         words, errors = counted
         text += f"\nNIST sclite counts {errors} errors in {words} words; here, "
         text += f"{result.errors} in {result.words}.\n"
-        if alignment != "sclite":
+        if alignment == "sclite":
+            text += (
+                "They differ only where sclite reads a text in its own way, such as { a / b }.\n"
+            )
+        else:
             text += "Its alignment weighs a substitution 4, an insertion or deletion 3 (see\n"
             text += "sclite.txt); the one here makes fewest errors.\n"
     files.write_text(folder / "result.txt", text)

@@ -77,7 +77,7 @@ class Comparison:
         first, second: their error rates in per cent.
         difference: that of the first less that of the second.
         interval: 95 % interval of the difference.
-        p: of the bootstrap, see the head of the file; at least about 2 / REPLICATES.
+        p: of the bootstrap, see the head of the file; never below `least_p`.
     """
 
     utterances: int
@@ -182,8 +182,16 @@ def p_of_difference(errors_U: np.ndarray, words_U: np.ndarray, speakers: list[st
     rates_B, _, num = replicates(errors_U, words_U, speakers)
     beyond = min(np.count_nonzero(rates_B <= 0), np.count_nonzero(rates_B >= 0))
     share = (beyond + 1) / (REPLICATES + 1)  # the set itself is one of the possible draws
-    if share >= 0.5:
-        return 1.0
+    return 1.0 if share >= 0.5 else _p_of_share(share, num)
+
+
+def least_p(num: int) -> float:
+    """The smallest p that the bootstrap can give when it draws `num` speakers or utterances."""
+    return _p_of_share(1 / (REPLICATES + 1), num)
+
+
+def _p_of_share(share: float, num: int) -> float:
+    """The level at which an interval ends at the quantile `share`, see `interval_of`."""
     t = math.sqrt((num - 1) / num) * special.ndtri(share)
     return 2 * float(special.stdtr(num - 1, t))
 

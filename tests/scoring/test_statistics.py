@@ -147,6 +147,14 @@ def test_a_difference_is_found_where_the_intervals_of_both_systems_overlap():
     assert other_way.segments.z == pytest.approx(-pair.segments.z)
 
 
+@pytest.mark.parametrize("num", [5, 8, 40])
+def test_no_p_is_below_the_least(num):
+    words = np.full(num, 10)
+    speakers = [str(k) for k in range(num)]
+    assert statistics.p_of_difference(words // 5, words, speakers) == statistics.least_p(num)
+    assert statistics.least_p(8) == pytest.approx(0.01, abs=0.001)
+
+
 def test_equal_systems_and_differences_that_never_vary():
     refs = {f"s{k}-1": "a b c" for k in range(8)}
     same = statistics.compare(wer.score(refs, refs), wer.score(refs, refs))
