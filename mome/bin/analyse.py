@@ -90,10 +90,12 @@ def main(argv: list[str] | None = None) -> None:
         files.write_json(out_dir / "analysis.json", rounded(result), indent=None)
         captions = expert_plots.draw(result, out_dir)
         title = f"{args.exp_dir.name}, {name}"
-        expert_plots.write_page(title, result, captions, out_dir / "index.md")
+        found = expert_plots.summary_tables(result)
+        in_markdown = [tables.markdown(rows) for rows in found]
+        expert_plots.write_page(title, result, in_markdown, captions, out_dir / "index.md")
         files.write_stamp(out_dir, inputs)
         print(f"{title}: {expert_plots.describe(result)}")
-        for rows in expert_plots.summary_tables(result):
+        for rows in found:
             print(f"\n{tables.plain(rows)}")
         print(f"\n{out_dir / 'index.md'}")
 

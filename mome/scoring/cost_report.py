@@ -11,7 +11,7 @@ from typing import Any
 from matplotlib.axes import Axes
 
 from mome.scoring import tables
-from mome.scoring.plots import COLOURS, MARKERS, plt, save
+from mome.scoring.figure_style import COLOURS, MARKERS, plt, save
 
 PARTS = {"encode_s": "encoders", "prefill_s": "prompt", "decode_s": "text"}
 Row = dict[str, Any]
@@ -102,7 +102,6 @@ def figure(rows: list[Row], path: Path) -> None:
     )  # fmt: skip
     for panel, place in zip(panels, axes[0], strict=True):
         panel(place, rows)
-        place.spines[["top", "right"]].set_visible(False)
     save(drawn, path, dpi=130)
 
 
@@ -130,7 +129,7 @@ def draw_flops(axes: Axes, rows: list[Row]) -> None:
         )
     axes.set(xlabel="clip length (s)", ylabel="LLM, prompt and text (TFLOP)")
     axes.set(xlim=(0, None), ylim=(0, None))
-    axes.legend(frameon=False, title="scale")
+    axes.legend(title="scale")
 
 
 def draw_times(axes: Axes, rows: list[Row]) -> None:
@@ -153,7 +152,7 @@ def draw_times(axes: Axes, rows: list[Row]) -> None:
         )
     axes.set(xlabel="clip length and scale", ylabel="time / clip length (real time = 1)")
     axes.set_ylim(0, 1.05 * max(bottom))
-    axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=len(PARTS))
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.06), ncols=len(PARTS))
 
 
 def draw_wer(axes: Axes, rows: list[Row]) -> None:

@@ -14,8 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mome import files
-from mome.scoring import plots, tables
-from mome.scoring.plots import COLOURS, MARKERS, plt
+from mome.scoring import figure_style
+from mome.scoring.figure_style import COLOURS, HEAT, MARKERS, plt
 from mome.scoring.routing import KINDS
 
 WITH = {  # in words, with the style of the line
@@ -77,15 +77,16 @@ def draw(result: dict[str, Any], out_dir: Path) -> dict[str, str]:
     for name, make in {**makers, "similarity": similarity, "tokens": tokens}.items():
         figure = make(result)
         if figure is not None:
-            plots.save(figure, out_dir / f"{name}.png", dpi=DPI)
+            figure_style.save(figure, out_dir / f"{name}.png", dpi=DPI)
             drawn[f"{name}.png"] = CAPTIONS[name]
     return drawn
 
 
-def write_page(title: str, result: dict[str, Any], captions: dict[str, str], path: Path) -> None:
-    """Write index.md: what was analysed, the table, the figures with their captions."""
-    parts = [f"# {title}", describe(result)]
-    parts += [tables.markdown(rows).rstrip() for rows in summary_tables(result)]
+def write_page(
+    title: str, result: dict[str, Any], tables: list[str], captions: dict[str, str], path: Path
+) -> None:
+    """Write index.md: what was analysed, tables in Markdown, the figures with their captions."""
+    parts = [f"# {title}", describe(result), *(table.rstrip() for table in tables)]
     parts += [f"![{name}]({name})\n\n{caption}" for name, caption in captions.items()]
     files.write_text(path, "\n\n".join(parts) + "\n")
 
@@ -109,6 +110,78 @@ def describe(result: dict[str, Any]) -> str:
     if experts["router"] == "static":
         text += " This router ignores the token, so all tokens agree by construction."
     return text
+
+
+def finding(name: str, result: dict[str, Any]) -> str:
+    """What the numbers of a figure say, in a sentence; `name` is a key of `CAPTIONS`."""
+    makers = {"load_by_scale": _load_finding, "load_by_kind": _kind_finding}
+    makers |= {"router": _router_finding, "agreement": _agreement_finding}
+    makers |= {"similarity": _similarity_finding}
+    return makers[name](result) if name in makers else ""
+
+
+def _load_finding(result: dict[str, Any]) -> str:
+    maps = np.array([result["experts"]["load"][scale]["all"] for scale in result["scales"]])
+    idle = (maps.mean(axis=0) < 0.01).sum(axis=-1).mean()
+    text = f"In a layer, {idle:.1f} of {maps.shape[-1]} experts are taken by less than 1 % of the"
+    text += " tokens (mean over layers)."
+    if len(maps) > 1:
+        spread = (maps.max(axis=0) - maps.min(axis=0)).mean()
+        text += (
+            f" Between scales, the share of an expert differs by {100 * spread:.0f} points (mean"
+        )
+        text += " over experts and layers)."
+    return text
+
+
+def _kind_finding(result: dict[str, Any]) -> str:
+    maps = _load_of_kinds(result["experts"])
+    if len(maps) < 2:
+        return ""
+    values = np.array(list(maps.values()))
+    spread = (values.max(axis=0) - values.min(axis=0)).mean()
+    return (
+        f"Between kinds of token, the share of an expert differs by {100 * spread:.0f} points (mean"
+        " over experts and layers)."
+    )
+
+
+def _router_finding(result: dict[str, Any]) -> str:
+    experts = result["experts"]
+    entropy, highest = np.mean(experts["entropy"]["all"]), np.log2(experts["num_routed"])
+    usual = 100 * np.mean([layer["all"] for layer in experts["usual_sets"]])
+    return (
+        f"Over layers, the entropy is {entropy:.2f} of at most {highest:.2f} bits, and"
+        f" {usual:.0f} % of the tokens take the most usual set of experts."
+    )
+
+
+def _agreement_finding(result: dict[str, Any]) -> str:
+    parts = []
+    for kind, pairs in result["experts"]["agreement"].items():
+        same, other = (
+            [np.mean(pair[name]) for pair in pairs.values() if name in pair]
+            for name in ("same", "other")
+        )
+        if same and other:
+            parts.append(f"{kind} {100 * np.mean(same):.0f} and {100 * np.mean(other):.0f} %")
+    if not parts:
+        return ""
+    return f"In common between scales, in the same and in other utterances: {', '.join(parts)}."
+
+
+def _similarity_finding(result: dict[str, Any]) -> str:
+    parts = []
+    for group, means in result["similarity"]["groups"].items():
+        if means.keys() >= {"same_time", "other_time"}:
+            gap = np.subtract(means["same_time"], means["other_time"])
+            layer = int(np.argmax(gap))
+            parts.append(
+                f"{group}: {gap[0]:+.2f} before the LLM, {gap[layer]:+.2f} at layer {layer}"
+            )
+    if not parts:
+        return ""
+    return f"Cosine at the same time less that at other times, and its maximum: {'; '.join(parts)}."
 
 
 def summary_tables(result: dict[str, Any]) -> list[list[list[str]]]:
@@ -156,7 +229,11 @@ def load_by_scale(result: dict[str, Any]) -> Figure:
 
 def load_by_kind(result: dict[str, Any]) -> Figure:
     """Heat maps of the load, one for each kind of token, over all scales."""
-    experts = result["experts"]
+    return _heat_maps(_load_of_kinds(result["experts"]))
+
+
+def _load_of_kinds(experts: dict[str, Any]) -> dict[str, np.ndarray]:
+    """Kind of token -> its load over all scales, (layers, experts)."""
     maps = {}
     for kind in experts["entropy"]:
         if kind == "all":
@@ -164,7 +241,7 @@ def load_by_kind(result: dict[str, Any]) -> Figure:
         counts = {s: experts["tokens"][s][kind] for s in experts["load"]}
         total = sum(n * np.array(experts["load"][s][kind]) for s, n in counts.items() if n)
         maps[f"{kind} tokens"] = total / sum(counts.values())
-    return _heat_maps(maps)
+    return maps
 
 
 def _heat_maps(maps: dict[str, np.ndarray]) -> Figure:
@@ -180,7 +257,7 @@ def _heat_maps(maps: dict[str, np.ndarray]) -> Figure:
     )  # fmt: skip
     for axes, (title, values) in zip(grid.flat, maps.items(), strict=False):
         image = axes.imshow(
-            values, vmin=0, vmax=1, cmap="cividis", aspect="auto", interpolation="nearest",
+            values, vmin=0, vmax=1, cmap=HEAT, aspect="auto", interpolation="nearest",
             extent=(0.5, experts + 0.5, layers + 0.5, 0.5),
         )  # fmt: skip
         axes.set_title(title, fontsize=10)
@@ -209,7 +286,7 @@ def router(result: dict[str, Any]) -> Figure:
     left.axhline(np.log2(experts["num_routed"]), color="black", linestyle=":", label="uniform")
     _by_layer(left, "entropy (bits)")
     _by_layer(right, "tokens that take the usual set (%)", top=104)
-    left.legend(frameon=False, fontsize=8, loc="upper right", bbox_to_anchor=(1, 0.94))
+    left.legend(fontsize=8, loc="upper right", bbox_to_anchor=(1, 0.94))
     return figure
 
 
@@ -241,7 +318,7 @@ def agreement(result: dict[str, Any]) -> Figure | None:
         axes.axhline(at_random, color="black", linestyle=":", label="at random")
         axes.set_title(f"{kind} tokens", fontsize=10)
         _by_layer(axes, "experts in common (%)" if axes is grid[0, 0] else "", top=104)
-    grid[0, -1].legend(frameon=False, fontsize=8)
+    grid[0, -1].legend(fontsize=8)
     return figure
 
 
@@ -269,7 +346,7 @@ def similarity(result: dict[str, Any]) -> Figure | None:
         axes.set_ylim(None, 1.04)
     for axes in grid.flat[len(groups) :]:
         axes.set_axis_off()
-    grid[0, 0].legend(frameon=False, fontsize=8)
+    grid[0, 0].legend(fontsize=8)
     return figure
 
 
@@ -285,8 +362,8 @@ def tokens(result: dict[str, Any]) -> Figure:
     values = np.concatenate([np.ravel(panel["cosine"]) for panel in panels])
     for axes, panel in zip(grid.flat, panels, strict=False):
         image = axes.pcolormesh(
-            panel["columns_s"], panel["rows_s"], panel["cosine"], cmap="cividis",
-            vmin=values.min(), vmax=values.max(),
+            panel["columns_s"], panel["rows_s"], panel["cosine"], cmap=HEAT,
+            vmin=values.min(), vmax=values.max(), rasterized=True,
         )  # fmt: skip
         axes.invert_yaxis()
         axes.set(
@@ -306,4 +383,3 @@ def _by_layer(axes: Axes, ylabel: str, top: float | None = None) -> None:
     elif "bits" in ylabel:
         axes.set_ylim(0, None)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.spines[["top", "right"]].set_visible(False)

@@ -2,51 +2,61 @@
 
 from pathlib import Path
 
-import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from transformers import WhisperFeatureExtractor
 
-from mome import files
 from mome.compression import Scale, num_tokens
 from mome.data import AUDIO_FPS, SAMPLE_RATE, VIDEO_FPS
 from mome.data.set_name import SetName
+from mome.scoring.figure_style import COLOURS, MARKERS, SIZE, legend_below, plt, save, series
 
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-
-# The colours of Okabe and Ito, which colour-blind readers can tell apart.
-COLOURS = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000"]
-MARKERS = "os^Dv<>"
 LINE_STYLES = {"own": "-", "zeroed": "--", "other": ":"}  # by the video that a model sees
 NUM_IMAGES = 8  # of a clip
 NUM_MELS = 80
 
 
 def training_curves(metrics: list[dict], path: Path, floor: float | None = None) -> None:
+    """Write `loss_figure`."""
+    save(loss_figure(metrics, floor), path, dpi=150)
+
+
+def loss_figure(metrics: list[dict], floor: float | None = None) -> Figure:
     """Training and validation loss over steps, from the lines of metrics.jsonl.
 
+    A scale has one colour: its training loss is a line, its validation loss has markers.
     `floor`: the loss of a model of the text alone, drawn as a line.
     """
-    figure, axes = plt.subplots(figsize=(7, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
     # Like the validation loss, cross_entropy has no CTC and no balance loss. Files of older
     # versions lack it.
     train = [(m["step"], m.get("cross_entropy", m["loss"])) for m in metrics if "loss" in m]
     if train:
         steps, losses = zip(*train, strict=True)
-        axes.plot(steps, losses, color="0.8", linewidth=0.8)
-        axes.plot(steps, smooth(losses), color=COLOURS[0], label="training (smoothed)")
-    names = sorted({k for m in metrics for k in m if k.startswith("valid_loss_")})
-    for name, colour in zip(names, COLOURS[1:], strict=False):
+        axes.plot(steps, losses, color="0.85", linewidth=0.8)
+        axes.plot(steps, smooth(losses), color="black", label="training (smoothed)")
+    for k, scale in enumerate(loss_scales(metrics)):
+        style = series(k)
+        train = [(m["step"], m[f"loss_{scale}"]) for m in metrics if f"loss_{scale}" in m]
+        if train:
+            steps, losses = zip(*train, strict=True)
+            axes.plot(steps, smooth(losses), color=style["color"], linewidth=0.8, alpha=0.8)
+        name = f"valid_loss_{scale}"
         points = [(m["step"], m[name]) for m in metrics if name in m]
-        axes.plot(*zip(*points, strict=True), "o-", color=colour, label=f"validation {name[11:]}")
+        if points:
+            axes.plot(*zip(*points, strict=True), label=f"validation {scale}", **style)
     if floor is not None:
         axes.axhline(floor, color="black", linestyle=":", label="text alone")
     axes.set(xlabel="optimiser step", ylabel="loss (nats a token)", ylim=(0, None))
-    axes.legend(frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    save(figure, path, dpi=150)
+    legend_below(axes)
+    return figure
+
+
+def loss_scales(metrics: list[dict]) -> list[str]:
+    """The scales with a validation loss, in alphabetical order."""
+    prefix = "valid_loss_"
+    return sorted({k.removeprefix(prefix) for m in metrics for k in m if k.startswith(prefix)})
 
 
 def smooth(values: tuple[float, ...], share: float = 0.05) -> np.ndarray:
@@ -59,13 +69,18 @@ def smooth(values: tuple[float, ...], share: float = 0.05) -> np.ndarray:
 
 
 def error_by_scale(rates: dict[str, dict[str, float]], path: Path) -> None:
+    """Write `scale_figure`."""
+    save(scale_figure(rates), path, dpi=110)
+
+
+def scale_figure(rates: dict[str, dict[str, float]]) -> Figure:
     """Word error rate of each test set at each scale: {set: {scale: per cent}}.
 
     A set that was decoded with another video has the colour of the set with its own, and a broken
     line.
     """
     scales = list(dict.fromkeys(s for row in rates.values() for s in row))
-    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
     set_names = {name: SetName.parse(name) for name in rates}
     with_own_video = list(dict.fromkeys(s.with_video("own") for s in set_names.values()))
     for name, row in rates.items():
@@ -82,12 +97,16 @@ def error_by_scale(rates: dict[str, dict[str, float]], path: Path) -> None:
         )
     axes.set_xticks(range(len(scales)), scales)
     axes.set(xlabel="scale (frames per token)", ylabel="word error rate (%)", ylim=(0, None))
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    axes.spines[["top", "right"]].set_visible(False)
-    save(figure, path, dpi=110)
+    legend_below(axes)
+    return figure
 
 
 def error_by_size(experiments: dict[str, tuple[int, dict[str, float]]], path: Path) -> None:
+    """Write `size_figure`."""
+    save(size_figure(experiments), path, dpi=110)
+
+
+def size_figure(experiments: dict[str, tuple[int, dict[str, float]]]) -> Figure:
     """Word error rate against active parameters, as in Fig. 1 of MoME.
 
     `experiments`: name -> active parameters and {scale: per cent}. A scale has a form, an
@@ -97,7 +116,7 @@ def error_by_size(experiments: dict[str, tuple[int, dict[str, float]]], path: Pa
     scales = list(dict.fromkeys(s for _, rates in experiments.values() for s in rates))
     sizes = [active / 1e6 for active, _ in experiments.values()]
     shifts = [sizes[:k].count(x) - (sizes.count(x) - 1) / 2 for k, x in enumerate(sizes)]
-    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+    figure, axes = plt.subplots(figsize=SIZE, layout="constrained")
     for k, (name, (_, rates)) in enumerate(experiments.items()):
         x = sizes[k] + 0.02 * max(sizes) * shifts[k]
         colour = COLOURS[k % len(COLOURS)]
@@ -111,9 +130,8 @@ def error_by_size(experiments: dict[str, tuple[int, dict[str, float]]], path: Pa
         axes.plot([], [], MARKERS[k % len(MARKERS)], color="0.5", label=scale)
     axes.set(xlabel="active parameters (millions)", ylabel="word error rate (%)")
     axes.set(xlim=(0, None), ylim=(0, None))
-    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-    axes.spines[["top", "right"]].set_visible(False)
-    save(figure, path, dpi=110)
+    legend_below(axes)
+    return figure
 
 
 def clip(
@@ -179,12 +197,3 @@ def log_mel(samples: np.ndarray) -> np.ndarray:
     extractor = WhisperFeatureExtractor(feature_size=NUM_MELS)
     mel = extractor(samples, sampling_rate=SAMPLE_RATE, padding="do_not_pad")
     return mel.input_features[0]
-
-
-def save(figure: Figure, path: Path, dpi: int) -> None:
-    """Write a figure, whole or not at all, in the format of the path's suffix; close it."""
-    try:
-        with files.atomic_write(path) as tmp_path:
-            figure.savefig(tmp_path, dpi=dpi, format=path.suffix.removeprefix(".") or "png")
-    finally:
-        plt.close(figure)

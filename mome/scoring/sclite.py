@@ -1,8 +1,11 @@
 """What NIST sclite reads and writes: trn files, result.txt in its form; and running sclite."""
 
+import contextlib
 import logging
+import os
 import re
 import shutil
+import signal
 import subprocess
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -10,8 +13,11 @@ from pathlib import Path
 from statistics import mean, median, stdev
 
 from mome import files
-from mome.scoring.wer import COLUMNS, Aligned, Score
+from mome.scoring.wer import COLUMNS, Aligned, Score, one_digit
 
+TIME_LIMIT_S = 60
+MOST_OUTPUT = 200_000_000  # bytes
+LONGEST_WORD = 500  # bytes
 LONGEST_LIST = 50  # of confusions, insertions or deletions
 TOTALS = re.compile(r"\| *Sum *\| *\d+ +(\d+) *\| *\d+ +\d+ +\d+ +\d+ +(\d+) ")
 log = logging.getLogger(__name__)
@@ -21,17 +27,23 @@ log = logging.getLogger(__name__)
 
 
 def trn_id(a: Aligned) -> str:
-    """`speaker-utterance`, or the id alone when it begins with the speaker, as Kaldi's ids do."""
-    return a.utterance if a.utterance.startswith(a.speaker) else f"{a.speaker}-{a.utterance}"
+    """`speaker-utterance`, as in ESPnet, even if the utterance's own id begins with the speaker."""
+    return f"{a.speaker}-{a.utterance}"
 
 
 def trn(result: Score, side: int) -> str:
-    """Lines `words (speaker-utterance)` of the references (`side` 0) or the hypotheses (1)."""
-    lines = []
+    """Lines `words (speaker-utterance)` of the references (`side` 0) or the hypotheses (1).
+
+    Raises ValueError for an id that two utterances would share or that has a parenthesis.
+    """
+    lines = {}
     for a in result.aligned:
-        words = [word for pair in a.pairs if (word := pair[side]) is not None]
-        lines.append(f"{' '.join(words)} ({trn_id(a)})\n")
-    return "".join(lines)
+        key = trn_id(a)
+        if key in lines or set("()") & set(key):
+            fault = "is that of two utterances" if key in lines else "has a parenthesis"
+            raise ValueError(f"no trn file can be written: the id {key} in it {fault}")
+        lines[key] = f"{' '.join(a.words(side))} ({key})\n"
+    return "".join(lines.values())
 
 
 def read_trn(path: Path) -> dict[str, str]:
@@ -88,7 +100,7 @@ def cells(s: Score, in_per_cent: bool) -> list[str]:
     """The cells of a row; each number is followed by a blank or by the mark of a footnote."""
     if not in_per_cent:
         return [f"{n} " for n in s.counts()]
-    marked = [f"{r:.1f} " for r in s.rates()]
+    marked = [f"{one_digit(r)} " for r in s.rates()]
     if s.words == 0:
         marked[:-1] = [f"{n}*" for n in s.counts()[2:-1]]
     return [*(f"{n} " for n in s.counts()[:2]), *marked]
@@ -97,14 +109,17 @@ def cells(s: Score, in_per_cent: bool) -> list[str]:
 def spread_cells(speakers: list[Score], statistic: Callable, in_per_cent: bool) -> list[str]:
     """The cells of a row of means, deviations or medians over speakers."""
     if not in_per_cent:
-        return [f"{statistic(column):.1f} " for column in _columns(s.counts() for s in speakers)]
+        return [
+            f"{one_digit(statistic(column))} " for column in _columns(s.counts() for s in speakers)
+        ]
     spoken = [s for s in speakers if s.words]
     mark = " " if len(spoken) == len(speakers) else "+"
     sizes = _columns(s.counts()[:2] for s in speakers)
     rates = _columns(s.rates()[:-1] for s in spoken) or [[0.0]] * 5
     wrong = [s.sentence_error_rate for s in speakers] or [0.0]
-    marked = [f"{statistic(column):.1f}{mark}" for column in rates]
-    return [*(f"{statistic(c):.1f} " for c in sizes), *marked, f"{statistic(wrong):.1f} "]
+    marked = [f"{one_digit(statistic(column))}{mark}" for column in rates]
+    sizes_shown = [f"{one_digit(statistic(column))} " for column in sizes]
+    return [*sizes_shown, *marked, f"{one_digit(statistic(wrong))} "]
 
 
 def _columns(rows: Iterable[list]) -> list[list]:
@@ -152,32 +167,56 @@ def frequent_errors(result: Score) -> str:
 # ---- sclite itself ------------------------------------------------------------------------------
 
 
-def sclite_command() -> list[str] | None:
-    """How sclite is called on this machine; None when it is not installed."""
-    if shutil.which("sclite"):
-        return ["sclite"]
-    return ["sctk", "sclite"] if shutil.which("sctk") else None
+def sctk_command(program: str) -> list[str] | None:
+    """How a program of NIST's SCTK is called on this machine; None when it is not installed."""
+    if shutil.which(program):
+        return [program]
+    return ["sctk", program] if shutil.which("sctk") else None  # as in Debian
 
 
 def run_sclite(folder: Path) -> tuple[int, int] | None:
     """Run sclite on ref.trn and hyp.trn of a folder; its output is kept in sclite.txt.
 
-    Returns the numbers of words and errors, or None when sclite is not installed or fails.
+    Returns the numbers of words and errors, or None when sclite is not installed, fails, or passes
+    a limit of time or output.
     """
-    command = sclite_command()
+    command = sctk_command("sclite")
+    path = folder / "sclite.txt"
+    path.unlink(missing_ok=True)
     if command is None:
         return None
     trn_files = ["-r", "ref.trn", "trn", "-h", "hyp.trn", "trn"]
-    process = subprocess.run(
-        [*command, *trn_files, "-i", "rm", "-s", "-e", "utf-8", "-o", "rsum", "pra", "stdout"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    files.write_text(folder / "sclite.txt", process.stdout + process.stderr)
-    totals = TOTALS.search(process.stdout)
+    words = b"".join((folder / name).read_bytes() for name in ("ref.trn", "hyp.trn")).split()
+    # sclite 2.10 writes for ever when it shows the alignment of a word of 995 bytes.
+    shown = ["pra"] if max(map(len, words), default=0) <= LONGEST_WORD else []
+    options = ["-i", "rm", "-s", "-e", "utf-8", "-o", "rsum", *shown, "stdout"]
+    with files.atomic_write(path) as tmp_path:
+        fault = run_limited([*command, *trn_files, *options], folder, tmp_path)
+        text = tmp_path.read_text(encoding="utf-8", errors="replace") if not fault else ""
+        tmp_path.write_text(text or f"{fault}\n", encoding="utf-8")
+    totals = TOTALS.search(text)
     if totals is None:
-        log.warning(f"sclite gave no totals: see {folder / 'sclite.txt'}")
+        log.warning(f"{folder}: NIST sclite gave no totals ({fault or f'see {path}'})")
         return None
     return int(totals[1]), int(totals[2])
+
+
+def run_limited(command: list[str], folder: Path, out_path: Path) -> str:
+    """Run a program in a folder with its output in a file; returns what went wrong, or ""."""
+    limited = ["sh", "-c", f'ulimit -f {MOST_OUTPUT // 512}; exec "$@"', "sh", *command]
+    with open(out_path, "wb") as out:
+        process = subprocess.Popen(
+            limited, cwd=folder, stdout=out, stderr=out, stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )  # fmt: skip
+        try:
+            status = process.wait(TIME_LIMIT_S)
+        except subprocess.TimeoutExpired:
+            return f"it was stopped after {TIME_LIMIT_S} s"
+        finally:  # the program itself, where the command is a script that calls it
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    if out_path.stat().st_size > MOST_OUTPUT - 1024:
+        return f"it was stopped after {MOST_OUTPUT} bytes of output"
+    return "" if status == 0 else f"it ended with status {status}"

@@ -1,21 +1,17 @@
 """Word, character and token error rates.
 
 References and hypotheses are joined by utterance id. Texts are compared as they are: neither case
-nor punctuation is changed. Only Unicode is normalised (NFC), so that a character that can be
-written in two ways counts as one. Words are separated by spaces: "don't" is one word.
-
-jiwer finds the alignment with the fewest errors. NIST sclite finds the cheapest one, where a
-substitution costs 4 and an insertion or a deletion 3. It therefore prefers an insertion and a
-deletion around a correct word (6) to two substitutions (8), and its numbers of substitutions,
-deletions and insertions often differ from those here. Its number of errors is never smaller, and at
-most a third larger.
+nor punctuation is changed (`mome.scoring.texts` does that on demand). Only Unicode is normalised
+(NFC), so that a character that can be written in two ways counts as one. Words are separated by
+spaces: "don't" is one word. `mome.scoring.align` explains the two alignments.
 """
 
+import math
 import unicodedata
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 
-import jiwer
+from mome.scoring.align import align
 
 COLUMNS = ["Snt", "Wrd", "Corr", "Sub", "Del", "Ins", "Err", "S.Err"]  # of ESPnet and of sclite
 NAMED_IN_ERRORS = 3  # utterances
@@ -28,6 +24,10 @@ class Aligned:
     utterance: str
     speaker: str
     pairs: list[tuple[str | None, str | None]]
+
+    def words(self, side: int) -> list[str]:
+        """The words of the reference (`side` 0) or of the hypothesis (1)."""
+        return [word for pair in self.pairs if (word := pair[side]) is not None]
 
     def score(self) -> "Score":
         """The counts of this utterance."""
@@ -96,10 +96,10 @@ class Score:
 
     def as_dict(self) -> dict[str, int]:
         """The counts without the alignments, for a file; `Score(**counts)` reads them."""
-        return {name: n for name, n in asdict(self).items() if name != "aligned"}
+        return {name: n for name, n in vars(self).items() if name != "aligned"}
 
     def _sums(self) -> list[int]:
-        return [n for name, n in vars(self).items() if name != "aligned"]
+        return list(self.as_dict().values())
 
 
 def per_cent(part: int, whole: int) -> float:
@@ -109,11 +109,17 @@ def per_cent(part: int, whole: int) -> float:
     return 100 * part / whole
 
 
+def one_digit(value: float) -> str:
+    """A rate with one digit after the point. Halves are rounded up, as in sclite."""
+    return f"{math.floor(10 * value + 0.5) / 10:.1f}" if math.isfinite(value) else str(value)
+
+
 def score(
     refs: dict[str, str],
     hyps: dict[str, str],
     utt2spk: dict[str, str] | None = None,
     split: Callable[[str], list[str]] = str.split,
+    alignment: str = "levenshtein",
 ) -> Score:
     """Compare hypotheses with references, both utterance id -> text.
 
@@ -121,6 +127,7 @@ def score(
         utt2spk: the speaker of each utterance; by default the part of its id before the last `-`.
         split: splits a text into the units to count: words, `split_characters`, or the pieces of a
             tokenizer.
+        alignment: `levenshtein`, with the fewest errors, or `sclite`; see `mome.scoring.align`.
 
     Raises ValueError when an utterance has no hypothesis or speaker, or a hypothesis has no
     reference; the error counts them and names the first ones.
@@ -135,7 +142,8 @@ def score(
             f"{'; '.join(faults)}: each utterance needs a reference, a hypothesis and a speaker"
         )
     utterances = sorted(refs)
-    pairs = align(*([split(normalised(texts[u])) for u in utterances] for texts in (refs, hyps)))
+    units = [[split(normalised(texts[u])) for u in utterances] for texts in (refs, hyps)]
+    pairs = align(units[0], units[1], alignment)
     speakers = utt2spk if utt2spk is not None else {u: speaker_of(u) for u in utterances}
     return Score.of([Aligned(u, speakers[u], p) for u, p in zip(utterances, pairs, strict=True)])
 
@@ -160,30 +168,3 @@ def speaker_of(utterance: str) -> str:
 def split_characters(text: str) -> list[str]:
     """The characters of a text; a space between words is `<space>`."""
     return ["<space>" if c == " " else c for c in " ".join(text.split())]
-
-
-def align(
-    refs: list[list[str]], hyps: list[list[str]]
-) -> list[list[tuple[str | None, str | None]]]:
-    """Pair the words of each reference and hypothesis with the fewest errors; None is no word."""
-    if not refs:
-        return []
-    # jiwer takes texts. Line ends separate the units, because no unit contains one.
-    cut = jiwer.Compose([jiwer.ReduceToListOfListOfWords(word_delimiter="\n")])
-    found = jiwer.process_words(
-        ["\n".join(words) for words in refs],
-        ["\n".join(words) for words in hyps],
-        reference_transform=cut,
-        hypothesis_transform=cut,
-    )
-    aligned = []
-    for ref, hyp, chunks in zip(refs, hyps, found.alignments, strict=True):
-        pairs: list[tuple[str | None, str | None]] = []
-        for c in chunks:
-            r = ref[c.ref_start_idx : c.ref_end_idx]
-            h = hyp[c.hyp_start_idx : c.hyp_end_idx]
-            length = max(len(r), len(h))  # one of them is empty, or both have this length
-            missing: list[None] = [None] * length
-            pairs += zip(r or missing, h or missing, strict=True)
-        aligned.append(pairs)
-    return aligned

@@ -17,7 +17,7 @@ def experiments(tmp_path):
 def test_an_experiment_is_reported_and_compared(experiments, capsys, option):
     results = experiments.parent / "RESULTS.md"
     report.main([str(experiments / "one"), option, str(experiments), "--results", str(results)])
-    assert "\n| two | a4 | - | 0.0 |\n" in results.read_text()
+    assert "\n| two | - | - | 0.0 [0.0, 0.0] |\n" in results.read_text()
     out = capsys.readouterr().out
     assert f"results  {results}" in out
     assert f"report   {experiments / 'one/report/index.html'}" in out

@@ -17,7 +17,7 @@ def test_two_texts_are_scored(tmp_path, capsys):
     rate, words = 100 * errors / counts["words"], counts["words"]
     assert capsys.readouterr().out == f"WER {rate:.2f} % ({errors} of {words} words)\n"
     lines = (tmp_path / "out/score_wer/ref.trn").read_text().splitlines()
-    assert lines[0] == f"{refs['s0-000']} (s0-000)"
+    assert lines[0] == f"{refs['s0-000']} (s0-s0-000)"
     assert (tmp_path / "out/score_cer/result.txt").exists()
 
 

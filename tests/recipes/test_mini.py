@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
+from mome.scoring import sclite, sets
+
 RECIPE = Path(__file__).parents[2] / "egs/mini/avsr1"
 SETS = ["test", "test_babble_5", "test_babble_0", "test_babble_-5"]
 SCALES = ["a4_v2", "a4_v5", "a16_v2", "a16_v5"]
@@ -92,11 +94,16 @@ def test_nano_runs_through_all_stages_and_a_second_run_redoes_nothing(tmp_path):
         for name in [*SETS, "test_babble_0_zeroed_video", "test_babble_0_other_video"]:
             score = exp / f"decode_{scale}" / name / "score_wer"
             assert {p.name for p in score.iterdir()} >= {"ref.trn", "hyp.trn", "result.txt"}
+            if sclite.sctk_command("sclite"):
+                counts = sclite.TOTALS.search((score / "sclite.txt").read_text())
+                assert counts, score
+                result = sets.read_aligned(score, "sclite")
+                assert [int(n) for n in counts.groups()] == [result.words, result.errors]
     command = f"\t./run.sh --train_config conf/train_nano.yaml --work_dir {tmp_path}\t"
     assert (exp / "stages.tsv").read_text().count(command) == 6
     results = (tmp_path / "RESULTS.md").read_text()
     assert "|dataset|Snt|Wrd|Corr|Sub|Del|Ins|Err|S.Err|" in results.replace(" ", "")
-    assert "decode_a16_v5/test_babble_-5" in results
+    assert "decode_a16_v5/test_babble_-5" in results and len(results.splitlines()) <= 120
     assert "[INFO]" not in done.stdout + done.stderr  # the launcher's lines are in its log
     assert "[INFO] [launch.py" in (tmp_path / "dump/logs/launcher_train_nano.log").read_text()
     assert "RESULTS.md" in done.stdout.splitlines()[-1] + done.stdout.splitlines()[-2]

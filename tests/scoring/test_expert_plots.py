@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mome.scoring import expert_plots, plots
+from mome.scoring import expert_plots, figure_style
 
 SHARES = [[1.0, 0.5, 0.5], [0.2, 0.9, 0.9]]  # two layers, three experts, two active
 
@@ -49,7 +49,9 @@ def result() -> dict:
 def figures(monkeypatch):
     """The figures that were saved, by file name."""
     saved = {}
-    monkeypatch.setattr(plots, "save", lambda figure, path, dpi: saved.update({path.name: figure}))
+    monkeypatch.setattr(
+        figure_style, "save", lambda figure, path, dpi: saved.update({path.name: figure})
+    )
     return saved
 
 
@@ -105,8 +107,10 @@ def test_tables_hold_means_over_layers(result):
 
 
 def test_the_page_says_in_words_what_was_found(result, tmp_path):
-    expert_plots.write_page("x, test", result, {"a.png": "What it shows."}, tmp_path / "index.md")
+    captions = {"a.png": "What it shows."}
+    expert_plots.write_page("x, test", result, ["| a |"], captions, tmp_path / "index.md")
     page = (tmp_path / "index.md").read_text()
+    assert "\n\n| a |\n\n" in page
     assert page.startswith("# x, test\n\n7 utterances at a4_v2, a16_v5. 2 of 3 routed experts")
     assert "In 1 of 2 layers, more than half of the tokens take the same set" in page
     assert "A balanced load is 67 % of the tokens for each expert." in page
@@ -117,3 +121,14 @@ def test_a_router_that_ignores_the_token_is_said_to(result):
     assert "ignores" not in expert_plots.describe(result)
     result["experts"]["router"] = "static"
     assert "all tokens agree by construction" in expert_plots.describe(result)
+
+
+def test_findings_are_the_means_of_the_figures(result):
+    found = {name: expert_plots.finding(name, result) for name in expert_plots.CAPTIONS}
+    assert "0.0 of 3 experts" in found["load_by_scale"]
+    assert "differs by 0 points" in found["load_by_scale"]  # the same at both scales
+    assert "differs by 17 points" in found["load_by_kind"]  # a quarter of 2/3
+    assert "the entropy is 1.10 of at most 1.58 bits, and 45 %" in found["router"]
+    assert "video 85 and 60 %, audio 85 and 60 %" in found["agreement"]
+    assert "audio, two rates: +0.00 before the LLM, +0.00 at layer 0" in found["similarity"]
+    assert found["tokens"] == ""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mome.compression import Scale
-from mome.scoring import plots
+from mome.scoring import figure_style, plots
 
 
 @pytest.fixture
@@ -17,9 +17,9 @@ def figures(monkeypatch):
 
 def test_there_is_a_box_for_each_token(tmp_path, monkeypatch):
     drawn = []
-    barh = plots.plt.Axes.broken_barh
+    barh = figure_style.plt.Axes.broken_barh
     monkeypatch.setattr(
-        plots.plt.Axes,
+        figure_style.plt.Axes,
         "broken_barh",
         lambda self, boxes, *a, **k: drawn.append(boxes) or barh(self, boxes, *a, **k),
     )
@@ -38,7 +38,7 @@ def test_a_set_with_another_video_has_the_colour_of_its_set_and_a_broken_line(fi
     lines = figures[0].axes[0].lines
     assert [line.get_label() for line in lines] == [name.replace("_", " ") for name in names]
     assert [line.get_linestyle() for line in lines] == ["-", ":", "--", "-", "--", "-"]
-    colours = [plots.COLOURS.index(line.get_color()) for line in lines]
+    colours = [figure_style.COLOURS.index(line.get_color()) for line in lines]
     assert colours == [0, 0, 0, 1, 1, 2]
     assert [list(line.get_ydata()) for line in lines[:2]] == [[10, 20], [11, 21]]
 
@@ -52,7 +52,7 @@ def test_errors_stand_above_the_active_parameters_of_their_experiment(figures, t
         (*line.get_xdata(), *line.get_ydata()) for line in axes.lines if len(line.get_xdata()) == 1
     ]
     assert points == [(k + 1, y) for k in range(8) for y in (2, 4)]
-    legend = [text.get_text() for text in axes.get_legend().get_texts()]
+    legend = [text.get_text() for text in figures[0].legends[0].get_texts()]
     assert legend == [*(f"model {k}" for k in range(8)), "a4_v2", "a16_v5"]
     looks = {(line.get_color(), line.get_markerfacecolor()) for line in axes.lines}
     assert len(looks - {("0.5", "0.5")}) >= 8  # the eighth is hollow

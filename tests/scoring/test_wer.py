@@ -73,3 +73,14 @@ def test_speakers_are_those_of_utt2spk_or_of_the_ids():
     assert list(wer.score(texts, texts).by_speaker()) == ["x", "y"]
     by_table = wer.score(texts, texts, utt2spk={"x-1": "p", "x-2": "q", "y": "p"}).by_speaker()
     assert {name: group.sentences for name, group in by_table.items()} == {"p": 2, "q": 1}
+
+
+def test_counts_are_given_without_a_copy_of_the_alignments():
+    class Uncopied(list):
+        def __deepcopy__(self, memo):
+            raise AssertionError("alignments were copied")
+
+        __copy__ = __deepcopy__
+
+    counts = wer.Score(1, 2, aligned=Uncopied()).as_dict()
+    assert counts["words"] == 2 and "aligned" not in counts
