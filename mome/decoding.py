@@ -7,7 +7,7 @@ from each clip's length, so an utterance's text does not depend on its neighbour
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -258,11 +258,17 @@ def find_set(sets_dir: Path, name: str) -> Path:
 
 
 def load_model(
-    model_dir: Path, cfg: Config, device: str | torch.device
+    model_dir: Path, cfg: Config, device: str | torch.device, base_dirs: Sequence[str | Path] = ()
 ) -> tuple[MoMEModel, Any, dict]:
-    """A trained model, its tokenizer and what base.json says; ValueError for another base model."""
+    """A trained model, its tokenizer and what base.json says.
+
+    LLM and encoders are found as `checkpoint.resolve` says, also in `base_dirs`. Raises ValueError
+    when they, the settings or the weights are not those of the training run.
+    """
     base = checkpoint.read_base(model_dir)
+    cfg = checkpoint.resolve(cfg, model_dir, base_dirs)
     llm, tokenizer = load_llm(cfg.model, device)
+    checkpoint.check(model_dir, cfg, llm, tokenizer)
     model = MoMEModel(cfg.model, llm, tokenizer, base["frame_dims"]).to(device)
     if cfg.encoders.video_lora_rank:
         encoder = load_video_encoder(cfg.encoders.video, device)
@@ -276,17 +282,9 @@ def load_model(
 def load_into(model: MoMEModel, model_dir: str | Path) -> None:
     """Give a freshly built model the trained weights of a folder.
 
-    Raises ValueError when the folder belongs to another LLM, or when weights are missing, unknown
-    or of another shape. The CTC alignment serves training alone: it may be missing or unknown.
+    Raises ValueError when weights are missing, unknown or of another shape. The CTC alignment
+    serves training alone: it may be missing or unknown.
     """
-    base, found = checkpoint.read_base(model_dir), checkpoint.fingerprint(model.llm)
-    expected = base.get("llm_fingerprint")
-    if expected != found:
-        raise ValueError(
-            f"{model_dir} was trained on another LLM: {base.get('llm')} with fingerprint"
-            f" {expected}, but {model.config.llm} has {found}; set model.llm to the LLM of the"
-            " training run"
-        )
     own, weights = (
         {name: value for name, value in found.items() if not name.startswith("alignment.")}
         for found in (model.trained(), checkpoint.read(model_dir))
