@@ -54,13 +54,13 @@ def fingerprint(
             values = flat if whole else torch.cat([flat[:SAMPLE], flat[-SAMPLE:]])
             values = values.to("cpu", torch.bfloat16)
             sha.update(f"{name} {tuple(parameter.shape)}".encode())
-        sha.update(values.view(torch.int16).numpy())
+        sha.update(memoryview(values.view(torch.int16).numpy()))
     return sha.hexdigest()[: 64 if whole else 16]
 
 
 def tokenizer_fingerprint(tokenizer: Any) -> str:
     """sha256 of what a tokenizer does: vocabulary, BOS, EOS, and the ids of two sentences."""
-    vocabulary = getattr(tokenizer, "get_vocab", dict)()
+    vocabulary: dict[str, int] = getattr(tokenizer, "get_vocab", dict)()
     probes = [tokenizer(text, add_special_tokens=False).input_ids for text in PROBES]
     ends = tokenizer.bos_token_id, tokenizer.eos_token_id
     text = json.dumps([sorted(vocabulary.items()), ends, probes])

@@ -24,8 +24,10 @@ MOST_FACES = 5  # that are followed at once
 REACH = 0.7  # of the size of a face: how far it may move from one image to the next
 MOST_APART = 25  # images for which a face may be lost and its landmarks are interpolated
 STEADY = 0.2  # share of the images of the longest track that a track needs to be chosen
+SAME_SIDE = 3.0  # sizes by which such a face may be to the left or right of the chosen one
 SIMILAR = 0.5  # a face that comes instead of the chosen one is at least this share of its size
 CHUNK = 16  # images that are cropped at once
+Track = dict[int, np.ndarray]  # landmarks (4, 2) of a face by the number of the image
 LONGEST_GAP_S = 60.0  # without an image, in which the last one is repeated
 
 
@@ -127,32 +129,37 @@ def _points_of(mesh: Any) -> np.ndarray:
     )
 
 
-def follow(found: list[list[np.ndarray]]) -> list[np.ndarray]:
-    """Tracks (T, 4, 2) of the faces that `find` found; NaN where a face was not seen.
+def follow(found: list[list[np.ndarray]]) -> list[Track]:
+    """The tracks of the faces that `find` found.
 
     A face in an image continues the nearest track that was seen at most MOST_APART images before
     and is not further away than REACH times its size.
     """
-    tracks: list[np.ndarray] = []
-    last: list[tuple[int, np.ndarray]] = []  # of each track: when and where it was seen
+    tracks: list[Track] = []
+    last: dict[int, int] = {}  # when a track was last seen
     for t, faces in enumerate(found):
-        pairs = sorted(
-            (float(np.linalg.norm(face.mean(axis=0) - where.mean(axis=0))) / size_of(where), i, k)
+        last = {k: when for k, when in last.items() if t - when <= MOST_APART}
+        pairs = [
+            (distance(face, tracks[k][when]), i, k)
             for i, face in enumerate(faces)
-            for k, (when, where) in enumerate(last)
-            if t - when <= MOST_APART
-        )
+            for k, when in last.items()
+        ]
         track_of: dict[int, int] = {}
-        for distance, i, k in pairs:
-            if distance <= REACH and i not in track_of and k not in track_of.values():
+        for apart, i, k in sorted(pairs):
+            if apart <= REACH and i not in track_of and k not in track_of.values():
                 track_of[i] = k
         for i, face in enumerate(faces):
-            k = track_of.get(i, len(tracks))
-            if k == len(tracks):
-                tracks.append(np.full((len(found), 4, 2), np.nan, dtype=np.float32))
-                last.append((t, face))
-            tracks[k][t], last[k] = face, (t, face)
+            if i not in track_of:
+                track_of[i] = len(tracks)
+                tracks.append({})
+            tracks[track_of[i]][t] = face
+            last[track_of[i]] = t
     return tracks
+
+
+def distance(face: np.ndarray, other: np.ndarray) -> float:
+    """How far a face lies from another one, in sizes of that one."""
+    return float(np.linalg.norm(face.mean(axis=0) - other.mean(axis=0))) / size_of(other)
 
 
 def size_of(face: np.ndarray) -> float:
@@ -164,8 +171,8 @@ def size_of(face: np.ndarray) -> float:
 # ---- choose -------------------------------------------------------------------------------------
 
 
-def choose(tracks: list[np.ndarray], which: str = "largest") -> np.ndarray | None:
-    """The landmarks (T, 4, 2) of one face, NaN where it is not seen; None when there is no face.
+def choose(tracks: list[Track], which: str = "largest") -> Track:
+    """The landmarks of one face; {} when there is no face.
 
     Args:
         which: "largest", the one with the largest sum of areas over the images; "left" or "right";
@@ -175,17 +182,13 @@ def choose(tracks: list[np.ndarray], which: str = "largest") -> np.ndarray | Non
     Where the chosen face is away, one of similar size that is not seen together with it takes its
     place: a face that comes back is another track. Raises ValueError for a number without a face.
     """
-    seen = [~np.isnan(track[:, 0, 0]) for track in tracks]
-    if not any(present.any() for present in seen):
-        return None
-    sizes = [
-        np.median([size_of(face) for face in track[s]])
-        for track, s in zip(tracks, seen, strict=True)
-    ]
-    counts = [int(present.sum()) for present in seen]
-    areas = [count * size**2 for count, size in zip(counts, sizes, strict=True)]
-    steady = [k for k, count in enumerate(counts) if count >= STEADY * max(counts)]
-    from_left = sorted(steady, key=lambda k: float(np.nanmean(tracks[k][..., 0])))
+    if not tracks:
+        return {}
+    sizes = [float(np.median([size_of(face) for face in track.values()])) for track in tracks]
+    areas = [len(track) * size**2 for track, size in zip(tracks, sizes, strict=True)]
+    most = max(map(len, tracks))
+    steady = [k for k, track in enumerate(tracks) if len(track) >= STEADY * most]
+    from_left = sorted(steady, key=lambda k: place_of(tracks[k]))
     if which == "largest":
         first = int(np.argmax(areas))
     elif which in ("left", "right"):
@@ -194,21 +197,21 @@ def choose(tracks: list[np.ndarray], which: str = "largest") -> np.ndarray | Non
         first = from_left[int(which) - 1]
     else:
         raise ValueError(
-            f"there is no face {which!r}: {len(from_left)} are seen steadily; give largest, left,"
-            " right or a number, counted from 1 on the left"
+            f"there is no face {which!r}, since {len(from_left)} are seen steadily: give largest,"
+            " left, right or a number, counted from 1 on the left"
         )
-    chosen, present = tracks[first].copy(), seen[first].copy()
+    chosen = dict(tracks[first])
     for k in sorted(range(len(tracks)), key=lambda k: -areas[k]):
-        near = which == "largest" or _same_side(tracks[first], tracks[k], float(sizes[first]))
-        if sizes[k] >= SIMILAR * sizes[first] and near and not (seen[k] & present).any():
-            chosen[seen[k]], present = tracks[k][seen[k]], present | seen[k]
+        apart = abs(place_of(tracks[first]) - place_of(tracks[k]))
+        near = which == "largest" or apart < SAME_SIDE * sizes[first]
+        if sizes[k] >= SIMILAR * sizes[first] and near and not tracks[k].keys() & chosen.keys():
+            chosen |= tracks[k]
     return chosen
 
 
-def _same_side(one: np.ndarray, other: np.ndarray, size: float) -> bool:
-    """Whether two tracks lie above each other, by the means of their places."""
-    x, y = (float(np.nanmean(track[..., 0])) for track in (one, other))
-    return abs(x - y) < 3 * size
+def place_of(track: Track) -> float:
+    """Where a face is seen, from left to right, in pixels."""
+    return float(np.mean([face[:, 0].mean() for face in track.values()]))
 
 
 # ---- crop ---------------------------------------------------------------------------------------
@@ -223,7 +226,7 @@ class FaceTrack:
         num_images: T.
         seen: (first image, end, landmarks (end - first, 4, 2), filled and smoothed) of each stretch
             in which the face is seen, in order.
-        num_faces: how many faces were seen.
+        num_faces: how many faces are seen steadily.
     """
 
     path: Path
@@ -276,9 +279,9 @@ def read(path: str | Path, which: str = "largest", every: int = 1) -> FaceTrack 
     landmarks.check_installed("mediapipe")
     found, num_images = find(path, every)
     tracks = follow(found)
-    points = choose(tracks, which)
-    if points is None:
-        return None
+    points = np.full((len(found), 4, 2), np.nan, dtype=np.float32)
+    for t, face in choose(tracks, which).items():
+        points[t] = face
     points = mouths.between(points, every, num_images)
     seen = []
     for first, end in pauses.stretches(~np.isnan(points[:, 0, 0]), MOST_APART):
@@ -290,4 +293,5 @@ def read(path: str | Path, which: str = "largest", every: int = 1) -> FaceTrack 
         except ValueError:  # seen in too few images, or not a face
             continue
         seen.append((first, end, filled))
-    return FaceTrack(Path(path), num_images, seen, len(tracks)) if seen else None
+    steady = [track for track in tracks if len(track) >= STEADY * max(map(len, tracks))]
+    return FaceTrack(Path(path), num_images, seen, len(steady)) if seen else None

@@ -87,6 +87,7 @@ class Recording:
             while first < end:
                 last = min(first + most, end)
                 mouth = crops.take(first, last)
+                assert mouth is not None, "the face is there in all of the stretch"
                 if last < end:
                     move = np.abs(np.diff(mouth.astype(np.int16), axis=0)).mean(axis=(1, 2))
                     last = first + pauses.lowest(np.append(move, move[-1:]))
