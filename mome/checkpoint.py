@@ -24,6 +24,7 @@ from mome import config, files
 from mome.config import Config
 
 FILE = "model.safetensors"
+TOKENIZER = "tokenizer"  # folder of a packed model
 SAMPLE = 512  # values read from each end of a parameter
 PROBES = ("Transcribe speech and video to text.", " it's 10 o'clock, isn't it? Ça va.")
 ENCODER_SETTINGS = ("pad_to_30s", "video_lora_rank", "video_lora_alpha")  # those that matter later

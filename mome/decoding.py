@@ -15,7 +15,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
+from transformers import AutoTokenizer, DynamicCache, LogitsProcessor, LogitsProcessorList
 
 from mome import checkpoint
 from mome.compression import Scale, scales_of
@@ -268,6 +268,8 @@ def load_model(
     base = checkpoint.read_base(model_dir)
     cfg = checkpoint.resolve(cfg, model_dir, base_dirs)
     llm, tokenizer = load_llm(cfg.model, device)
+    if (model_dir / checkpoint.TOKENIZER).is_dir():
+        tokenizer = AutoTokenizer.from_pretrained(model_dir / checkpoint.TOKENIZER)
     checkpoint.check(model_dir, cfg, llm, tokenizer)
     model = MoMEModel(cfg.model, llm, tokenizer, base["frame_dims"]).to(device)
     if cfg.encoders.video_lora_rank:
