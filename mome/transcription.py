@@ -23,7 +23,7 @@ from torch import Tensor
 from mome import checkpoint, config, decoding
 from mome.compression import Scale
 from mome.config import Config
-from mome.data import AUDIO_FPS, SAMPLE_RATE, VIDEO_FPS, recording
+from mome.data import AUDIO_FPS, SAMPLE_RATE, VIDEO_FPS, faces, recording
 from mome.data.dataset import to_device
 from mome.data.features import load_encoders, padded
 from mome.data.recording import Piece, Recording
@@ -202,8 +202,9 @@ def transcribe_all(
         raise ValueError(f"task {task} needs a scale that reads {' and '.join(streams)}: {chosen}")
     size = 1 if on_text else model.config.decode.batch_size
     queue = _Queue(model, chosen, size, on_text)
+    read_face = partial(faces.read, which=face, every=landmarks_every)
     for path in paths:
-        read = partial(recording.read, path, streams, face, landmarks_every)
+        read = partial(recording.read, path, streams, read_face)
         queue.read(str(path), read, most_s or model.most_s)
         yield from queue.finished()
     queue.flush()
