@@ -19,7 +19,6 @@ from mome.data import VIDEO_FPS, audio, pauses
 
 PLAYLISTS = {"hls", "dash", "concat", "concatf", "applehttp", "imf", "sdp", "rtsp"}  # of FFmpeg
 MOST_APART = 2  # moments by which the streams of a clip may differ, as in stage 2
-SILENT = 1e-4  # full scale is 1; a sound that never exceeds this is silence
 MOST_UNSEEN = 0.5  # share of a piece without the face, above which its video is not read
 
 
@@ -28,6 +27,7 @@ class Face(Protocol):
 
     num_images: int  # of the video
     num_faces: int  # that are seen steadily
+    lost: str  # what is damaged, in words
 
     @property
     def present(self) -> np.ndarray:
@@ -170,7 +170,7 @@ def read(
             sound = audio.read(path)
             if not np.isfinite(sound).all():
                 raise ValueError(f"{path}: its sound has values that are not finite")
-            if np.abs(sound).max() <= SILENT:
+            if audio.is_silent(sound):
                 warnings.append("its sound is silent")
                 sound = None
     if "video" in streams:
@@ -180,6 +180,8 @@ def read(
             warnings.append("no face is seen long enough")
         elif track.num_faces > 1:
             warnings.append(f"{track.num_faces} faces are seen, and one is read (--face)")
+        if track and track.lost:
+            warnings.append(track.lost)
     if not track and ("audio" not in streams or "audio" not in kinds):
         raise ValueError(f"{path} cannot be transcribed: {'; '.join(warnings)}")
     num_moments = track.num_images if track else 0
