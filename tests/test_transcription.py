@@ -122,7 +122,8 @@ def test_a_long_recording_is_cut_and_its_times_are_kept(model, head, tmp_path):
     found = read(model, path, most_s=1.5, on_text=texts.append)
     starts = [segment.start for segment in found.segments]
     assert len(found.segments) >= 2 and starts == sorted(starts)
-    assert all(s.end - s.start <= 1.5 and (s.start % 3) < 1.3 for s in found.segments)
+    assert all(s.end - s.start <= 1.5 for s in found.segments)
+    assert all((start + 0.4) % 3 < 1.7 for start in starts)  # 0.4: what is kept before speech
     assert texts[-1] == found.text and len(texts) > len(found.segments)
 
 
