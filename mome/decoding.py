@@ -220,7 +220,8 @@ def prompt_cache(llm: Any, x_BND: Tensor, padding_mask_BN: Tensor, num_beams: in
 
 def durations(model: MoMEModel, batch: dict) -> list[float]:
     """Seconds of each utterance, by its longer stream."""
-    per_stream = [[n * SECONDS[s] for n in batch[f"{s}_lengths"].tolist()] for s in model.streams]
+    there = [s for s in model.streams if f"{s}_lengths" in batch]  # a scale may read one alone
+    per_stream = [[n * SECONDS[s] for n in batch[f"{s}_lengths"].tolist()] for s in there]
     return [max(row) for row in zip(*per_stream, strict=True)]
 
 
