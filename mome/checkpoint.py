@@ -1,15 +1,17 @@
 """What was trained, and on what: trained weights only, with the base models they belong to.
 
 A model folder holds `model.safetensors` (projectors, adapters, delimiters), `config.yaml` (every
-setting) and `base.json` (ids and fingerprints of the frozen models). It is written under another
-name and then renamed, so a folder that has its name is whole.
+setting) and `base.json`: ids and fingerprints of the frozen models, the sha256 of the weights, and
+the settings that they were trained with. A model is refused when any of these is not the same. The
+folder is written under another name and then renamed, so a folder that has its name is whole.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +24,27 @@ from mome import config, files
 from mome.config import Config
 
 FILE = "model.safetensors"
+TOKENIZER = "tokenizer"  # folder of a packed model
 SAMPLE = 512  # values read from each end of a parameter
+PROBES = ("Transcribe speech and video to text.", " it's 10 o'clock, isn't it? Ça va.")
+ENCODER_SETTINGS = ("pad_to_30s", "video_lora_rank", "video_lora_alpha")  # those that matter later
+FREE_SETTINGS = {  # of `model`: where and how it runs, and what matters in training alone
+    "llm", "llm_dtype", "attention", "quantise", "adapter_init", "router_gain", "balance_weight",
+    "balance_over", "scale_weights", "task_weights",
+}  # fmt: skip
 
 
-def fingerprint(llm: nn.Module, gathered: Callable = contextlib.nullcontext) -> str:
-    """A short text that tells base models apart: names, shapes and some values of each parameter.
+def fingerprint(
+    llm: nn.Module, gathered: Callable = contextlib.nullcontext, whole: bool = False
+) -> str:
+    """A short text that tells base models apart: names, shapes and values of the parameters.
 
     A model from the hub and from a folder have the same; so have bfloat16 weights and the same
     weights in float32. Adapters do not count. `gathered([parameter])` is a context in which this
     process holds all of a parameter that is sharded over devices.
+
+    With `whole`, every value counts; without it, some values at both ends of each parameter, as in
+    version 0.1. All values of 135M weights take half a second.
     """
     sha = hashlib.sha256()
     for name, parameter in sorted(llm.named_parameters()):
@@ -38,10 +52,45 @@ def fingerprint(llm: nn.Module, gathered: Callable = contextlib.nullcontext) -> 
             continue
         with gathered([parameter]):
             flat = parameter.detach().flatten()
-            ends = torch.cat([flat[:SAMPLE], flat[-SAMPLE:]]).to("cpu", torch.bfloat16)
+            values = flat if whole else torch.cat([flat[:SAMPLE], flat[-SAMPLE:]])
+            values = values.to("cpu", torch.bfloat16)
             sha.update(f"{name} {tuple(parameter.shape)}".encode())
-        sha.update(ends.view(torch.int16).numpy().tobytes())
-    return sha.hexdigest()[:16]
+        sha.update(memoryview(values.view(torch.int16).numpy()))
+    return sha.hexdigest()[: 64 if whole else 16]
+
+
+def tokenizer_fingerprint(tokenizer: Any) -> str:
+    """sha256 of what a tokenizer does: vocabulary, BOS, EOS, and the ids of two sentences."""
+    vocabulary: dict[str, int] = getattr(tokenizer, "get_vocab", dict)()
+    probes = [tokenizer(text, add_special_tokens=False).input_ids for text in PROBES]
+    ends = tokenizer.bos_token_id, tokenizer.eos_token_id
+    text = json.dumps([sorted(vocabulary.items()), ends, probes])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def describe_base(
+    llm: nn.Module, tokenizer: Any, features: dict, gathered: Callable = contextlib.nullcontext
+) -> dict:
+    """The entries of base.json that tell the frozen models apart."""
+    return {
+        "llm_fingerprint": fingerprint(llm, gathered),
+        "llm_sha256": fingerprint(llm, gathered, whole=True),
+        "tokenizer_sha256": tokenizer_fingerprint(tokenizer),
+        "features": features,
+    }
+
+
+def settings_of(cfg: Config) -> dict[str, Any]:
+    """The settings that the weights were trained with and that change what they compute."""
+    encoders, model = (config.as_dict(section) for section in (cfg.encoders, cfg.model))
+    kept = {f"encoders.{key}": encoders[key] for key in ENCODER_SETTINGS}
+    return kept | {f"model.{k}": v for k, v in model.items() if k not in FREE_SETTINGS}
+
+
+def sha256(path: Path) -> str:
+    """The sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def save(model_dir: str | Path, weights: Mapping[str, Tensor], cfg: Config, base: dict) -> None:
@@ -52,7 +101,8 @@ def save(model_dir: str | Path, weights: Mapping[str, Tensor], cfg: Config, base
     tmp_dir.mkdir(parents=True)
     save_file({k: v.detach().cpu().contiguous() for k, v in weights.items()}, tmp_dir / FILE)
     config.save(cfg, tmp_dir / "config.yaml")
-    files.write_json(tmp_dir / "base.json", base)
+    about = {"weights_sha256": sha256(tmp_dir / FILE), "settings": settings_of(cfg)}
+    files.write_json(tmp_dir / "base.json", base | about)
     if model_dir.exists():
         shutil.rmtree(model_dir)
     tmp_dir.rename(model_dir)
@@ -65,7 +115,11 @@ def steps(exp_dir: Path) -> list[Path]:
 
 
 def read(model_dir: str | Path) -> dict[str, Tensor]:
-    """The trained weights of a model folder."""
+    """The trained weights of a model folder.
+
+    Raises FileNotFoundError, or ValueError when they are not those that were saved. The folders of
+    version 0.1 do not say which were.
+    """
     path = Path(model_dir) / FILE
     if not path.exists():
         raise FileNotFoundError(
@@ -73,14 +127,85 @@ def read(model_dir: str | Path) -> dict[str, Tensor]:
             " base.json, such as exp/<tag>/best"
         )
     try:
-        return load_file(path)
+        weights = load_file(path)
     except SafetensorError as error:
         raise ValueError(f"{path} is damaged ({error}): train or copy it again") from error
+    saved = read_base(model_dir).get("weights_sha256")
+    if saved and saved != (found := sha256(path)):
+        raise ValueError(
+            f"{path} is damaged, or the file of another model: its sha256 is {found[:12]}..., but"
+            f" {saved[:12]}... was saved: train or copy it again"
+        )
+    return weights
 
 
 def read_base(model_dir: str | Path) -> dict:
     """Ids and fingerprints of the base models of a model folder."""
-    return json.loads((Path(model_dir) / "base.json").read_text())
+    path = Path(model_dir) / "base.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing: copy the whole folder of the model again")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}): train or copy the model again") from None
+
+
+def check(model_dir: str | Path, cfg: Config, llm: nn.Module, tokenizer: Any) -> None:
+    """ValueError when settings, LLM or tokenizer are not those that a model was trained with.
+
+    What the folder of an older version does not say is not checked.
+    """
+    base = read_base(model_dir)
+    found, saved = settings_of(cfg), base.get("settings", {})
+    for name in sorted(found.keys() & saved.keys()):
+        if found[name] != saved[name]:
+            raise ValueError(
+                f"{name} is {found[name]}, but the weights of {model_dir} were trained with"
+                f" {saved[name]}: give it that value again"
+            )
+    whole = "llm_sha256" in base
+    expected = base.get("llm_sha256" if whole else "llm_fingerprint")
+    if expected != (own := fingerprint(llm, whole=whole)):
+        raise ValueError(
+            f"{model_dir} was trained on another LLM: {base.get('llm')} with fingerprint"
+            f" {str(expected)[:16]}, but {cfg.model.llm} has {own[:16]}; set model.llm to the LLM"
+            " of the training run"
+        )
+    expected = base.get("tokenizer_sha256")
+    if expected and expected != (own := tokenizer_fingerprint(tokenizer)):
+        raise ValueError(
+            f"{model_dir} was trained with another tokenizer: sha256 {expected[:12]}..., but that"
+            f" of {cfg.model.llm} has {own[:12]}...: give model.llm the tokenizer of the training"
+            " run"
+        )
+
+
+# ---- where base models are ----------------------------------------------------------------------
+
+
+def resolve(cfg: Config, model_dir: str | Path, more_dirs: Sequence[str | Path] = ()) -> Config:
+    """The settings with the paths of LLM and encoders as they are on this machine.
+
+    A relative path is looked for in the model's folder, in the folders above it (a recipe's
+    `downloads/x` lies beside its `exp/`), in the current folder and in `more_dirs`. There, its last
+    part alone is looked for, too. What is found nowhere stays as it is: it may be an id of the hub.
+    """
+    folder = Path(model_dir).resolve()
+    places = [*map(Path, more_dirs), folder, *list(folder.parents)[:4], Path.cwd()]
+
+    def found(name: str) -> str:
+        candidates = [place / name for place in places]
+        candidates += [place / Path(name).name for place in map(Path, more_dirs)]
+        candidates += [place for place in map(Path, more_dirs) if place.name == Path(name).name]
+        return next((str(path) for path in candidates if path.is_dir()), name)
+
+    return dataclasses.replace(
+        cfg,
+        model=dataclasses.replace(cfg.model, llm=found(cfg.model.llm)),
+        encoders=dataclasses.replace(
+            cfg.encoders, audio=found(cfg.encoders.audio), video=found(cfg.encoders.video)
+        ),
+    )
 
 
 def copy_parts(model: Any, model_dir: str | Path, prefixes: list[str]) -> None:

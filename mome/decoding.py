@@ -5,27 +5,27 @@ the prompt is computed once per utterance and repeated over beams, and the limit
 from each clip's length, so an utterance's text does not depend on its neighbours in the batch.
 """
 
-import json
 import logging
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
-from transformers import DynamicCache, LogitsProcessor, LogitsProcessorList
+from transformers import AutoTokenizer, DynamicCache, LogitsProcessor, LogitsProcessorList
 
-from mome import checkpoint, config, files
+from mome import checkpoint
 from mome.compression import Scale, scales_of
 from mome.config import Config, DecodeConfig
 from mome.data import AUDIO_FPS, VIDEO_FPS
 from mome.data.dataset import FeatureDataset, to_device
 from mome.data.progress import Progress
-from mome.data.set_name import SetName
 from mome.encoders import load_video_encoder
 from mome.model import MoMEModel, load_llm
-from mome.prompt import pad_left
+from mome.prompt import pad_left, pad_right
 
 SECONDS = {"audio": 1 / AUDIO_FPS, "video": 1 / VIDEO_FPS}  # of a frame
 log = logging.getLogger(__name__)
@@ -51,7 +51,23 @@ class Limit(LogitsProcessor):
         return torch.where(over[:, None], end, scores)
 
 
-@torch.inference_mode()
+@dataclass(frozen=True)
+class Hypothesis:
+    """What a model reads in a clip.
+
+    Attributes:
+        text: words with single spaces between them.
+        score: mean log-probability of its tokens, EOS included, in nats: 0 is certain.
+        num_tokens: of the text, EOS included.
+        num_prompt_tokens: that the LLM read before it: audio, video, instruction.
+    """
+
+    text: str
+    score: float
+    num_tokens: int
+    num_prompt_tokens: int
+
+
 def decode(
     model: MoMEModel, tokenizer: Any, batch: dict, scale: Scale, search: DecodeConfig
 ) -> list[str]:
@@ -59,16 +75,56 @@ def decode(
 
     Raises ValueError for a scale of another task or one that an utterance is too short for.
     """
+    generated_BL = _search(model, tokenizer, batch, scale, search)[0]
+    return texts_of(tokenizer, generated_BL)
+
+
+def decode_scored(
+    model: MoMEModel,
+    tokenizer: Any,
+    batch: dict,
+    scale: Scale,
+    search: DecodeConfig,
+    on_text: Callable[[list[str]], None] | None = None,
+) -> list[Hypothesis]:
+    """As `decode`, with the score of each text; takes one more pass of the LLM over the texts.
+
+    `on_text` is called after each step of the search with the texts so far; with several beams,
+    with those of the best one.
+    """
+    watch = on_text and Watch(tokenizer, search.num_beams, on_text)
+    generated_BL, prompts, cache = _search(model, tokenizer, batch, scale, search, watch)
+    texts = texts_of(tokenizer, generated_BL)
+    rows = [ids_to_eos(row, model.eos) for row in generated_BL.tolist()]
+    scores = mean_log_probs(model, prompts, cache, rows, search.num_beams)
+    return [
+        Hypothesis(text, score, len(row), len(prompt))
+        for text, score, row, prompt in zip(texts, scores, rows, prompts, strict=True)
+    ]
+
+
+@torch.inference_mode()
+def _search(
+    model: MoMEModel,
+    tokenizer: Any,
+    batch: dict,
+    scale: Scale,
+    search: DecodeConfig,
+    watch: LogitsProcessor | None = None,
+) -> tuple[Tensor, list[Tensor], DynamicCache]:
+    """New tokens (B, L), the prompts, and the cache, whose beginning is that of the prompts."""
     model.eval()
     prompts = model.prompts(scale, **batch)
     x_BND, padding_mask_BN = pad_left(prompts)
     limits = [limit(seconds, search) for seconds in durations(model, batch)]
-    generated = model.llm.generate(
+    processors = [Limit(limits, search.num_beams, model.eos), *([watch] if watch else [])]
+    cache = prompt_cache(model.llm, x_BND, padding_mask_BN, search.num_beams)
+    generated_BL = model.llm.generate(
         inputs_embeds=x_BND,
         attention_mask=padding_mask_BN.long(),
-        past_key_values=prompt_cache(model.llm, x_BND, padding_mask_BN, search.num_beams),
+        past_key_values=cache,
         max_new_tokens=max(limits) + 1,  # and EOS
-        logits_processor=LogitsProcessorList([Limit(limits, search.num_beams, model.eos)]),
+        logits_processor=LogitsProcessorList(processors),
         num_beams=search.num_beams,
         length_penalty=search.length_penalty if search.num_beams > 1 else None,
         do_sample=False,
@@ -79,8 +135,68 @@ def decode(
         eos_token_id=model.eos,
         pad_token_id=model.eos,
     )
-    texts = tokenizer.batch_decode(generated, skip_special_tokens=True)
+    return generated_BL, prompts, cache
+
+
+def texts_of(tokenizer: Any, ids_BL: Tensor) -> list[str]:
+    """Token ids as text, with single spaces."""
+    texts = tokenizer.batch_decode(ids_BL, skip_special_tokens=True)
     return [" ".join(text.split()) for text in texts]
+
+
+def ids_to_eos(ids: list[int], eos: int) -> list[int]:
+    """The ids up to the first EOS, which is included."""
+    return ids[: ids.index(eos) + 1] if eos in ids else ids
+
+
+@dataclass
+class Watch(LogitsProcessor):
+    """Changes nothing; reports the texts so far, those of the first beam of each utterance."""
+
+    tokenizer: Any
+    num_beams: int
+    report: Callable[[list[str]], None]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        self.report(texts_of(self.tokenizer, input_ids[:: self.num_beams]))
+        return scores
+
+
+@torch.inference_mode()
+def mean_log_probs(
+    model: MoMEModel,
+    prompts: list[Tensor],
+    cache: DynamicCache,
+    rows: list[list[int]],
+    num_beams: int = 1,
+) -> list[float]:
+    """The mean log-probability of the tokens of each row after its prompt.
+
+    `cache` begins with all prompt positions but the last, repeated over beams.
+    """
+    x_BND, mask_BN = pad_left(prompts)
+    N = x_BND.shape[1]
+    if extra := cache.get_seq_length() - (N - 1):
+        cache.crop(-extra)
+    if num_beams > 1:
+        cache.batch_select_indices(torch.arange(len(rows), device=x_BND.device) * num_beams)
+    ids_BL, mask_BL = pad_right([torch.tensor(row, device=x_BND.device) for row in rows])
+    words_BLD = model.llm.get_input_embeddings()(ids_BL[:, :-1]).to(x_BND.dtype)
+    mask_BN = torch.cat([mask_BN, mask_BL[:, :-1]], dim=1).long()
+    position_BN = (mask_BN.cumsum(dim=1) - 1).clamp(min=0)
+    hidden_BLD = model.llm.model(
+        inputs_embeds=torch.cat([x_BND[:, -1:], words_BLD], dim=1),
+        attention_mask=mask_BN,
+        position_ids=position_BN[:, N - 1 :],
+        past_key_values=cache,
+        use_cache=True,
+    ).last_hidden_state
+    found = []
+    for hidden_LD, row in zip(hidden_BLD, rows, strict=True):
+        logits_LV = model.llm.lm_head(hidden_LD[: len(row)]).float()
+        ids_L = torch.tensor(row, device=logits_LV.device)
+        found.append(-F.cross_entropy(logits_LV, ids_L).item())
+    return found
 
 
 def prompt_cache(llm: Any, x_BND: Tensor, padding_mask_BN: Tensor, num_beams: int) -> DynamicCache:
@@ -104,7 +220,8 @@ def prompt_cache(llm: Any, x_BND: Tensor, padding_mask_BN: Tensor, num_beams: in
 
 def durations(model: MoMEModel, batch: dict) -> list[float]:
     """Seconds of each utterance, by its longer stream."""
-    per_stream = [[n * SECONDS[s] for n in batch[f"{s}_lengths"].tolist()] for s in model.streams]
+    there = [s for s in model.streams if f"{s}_lengths" in batch]  # a scale may read one alone
+    per_stream = [[n * SECONDS[s] for n in batch[f"{s}_lengths"].tolist()] for s in there]
     return [max(row) for row in zip(*per_stream, strict=True)]
 
 
@@ -142,11 +259,19 @@ def find_set(sets_dir: Path, name: str) -> Path:
 
 
 def load_model(
-    model_dir: Path, cfg: Config, device: str | torch.device
+    model_dir: Path, cfg: Config, device: str | torch.device, base_dirs: Sequence[str | Path] = ()
 ) -> tuple[MoMEModel, Any, dict]:
-    """A trained model, its tokenizer and what base.json says; ValueError for another base model."""
+    """A trained model, its tokenizer and what base.json says.
+
+    LLM and encoders are found as `checkpoint.resolve` says, also in `base_dirs`. Raises ValueError
+    when they, the settings or the weights are not those of the training run.
+    """
     base = checkpoint.read_base(model_dir)
+    cfg = checkpoint.resolve(cfg, model_dir, base_dirs)
     llm, tokenizer = load_llm(cfg.model, device)
+    if (model_dir / checkpoint.TOKENIZER).is_dir():
+        tokenizer = AutoTokenizer.from_pretrained(model_dir / checkpoint.TOKENIZER)
+    checkpoint.check(model_dir, cfg, llm, tokenizer)
     model = MoMEModel(cfg.model, llm, tokenizer, base["frame_dims"]).to(device)
     if cfg.encoders.video_lora_rank:
         encoder = load_video_encoder(cfg.encoders.video, device)
@@ -160,17 +285,9 @@ def load_model(
 def load_into(model: MoMEModel, model_dir: str | Path) -> None:
     """Give a freshly built model the trained weights of a folder.
 
-    Raises ValueError when the folder belongs to another LLM, or when weights are missing, unknown
-    or of another shape. The CTC alignment serves training alone: it may be missing or unknown.
+    Raises ValueError when weights are missing, unknown or of another shape. The CTC alignment
+    serves training alone: it may be missing or unknown.
     """
-    base, found = checkpoint.read_base(model_dir), checkpoint.fingerprint(model.llm)
-    expected = base.get("llm_fingerprint")
-    if expected != found:
-        raise ValueError(
-            f"{model_dir} was trained on another LLM: {base.get('llm')} with fingerprint"
-            f" {expected}, but {model.config.llm} has {found}; set model.llm to the LLM of the"
-            " training run"
-        )
     own, weights = (
         {name: value for name, value in found.items() if not name.startswith("alignment.")}
         for found in (model.trained(), checkpoint.read(model_dir))
@@ -200,49 +317,6 @@ def choose_scales(cfg: Config, names: list[str] | None) -> list[Scale]:
         if scale not in trained:
             log.warning(f"scale {scale} was not trained; these were: {names_trained}")
     return scales
-
-
-@dataclass(frozen=True)
-class DecodeJob:
-    """A test set to decode at a scale; `out_dir` gets the results and a stamp with `inputs`."""
-
-    set_name: str  # of the set's directory
-    video: str  # what the model sees, see `mome.data.set_name.VIDEO`
-    scale: Scale
-    out_dir: Path
-    inputs: dict[str, Any]
-
-
-def missing_jobs(
-    pairs: list[tuple[str, Scale]],
-    exp_dir: Path,
-    model_dir: Path,
-    sets_dir: Path,
-    search: DecodeConfig,
-) -> list[DecodeJob]:
-    """Those of the pairs (set, scale) that are not decoded yet, or whose inputs have changed.
-
-    Raises FileNotFoundError, which names the sets in `sets_dir`, for a set that is not there.
-    """
-    weights, jobs = files.digest(model_dir / checkpoint.FILE), []
-    for set_name, scale in pairs:
-        video = SetName.parse(set_name).video
-        own = set_name.removesuffix(f"_{video}_video")
-        set_dir = find_set(sets_dir, own)
-        is_data_dir = (set_dir / "wav.scp").exists()
-        inputs = {
-            "model": weights,
-            "features": files.digest(set_dir / ("wav.scp" if is_data_dir else "feats.json")),
-            "text": files.digest(set_dir / "text"),
-            "video": video,
-            "search": config.as_dict(search),
-        }
-        out_dir = exp_dir / f"decode_{scale}" / set_name
-        if files.up_to_date(out_dir, inputs) and (out_dir / "text").exists():
-            log.info(f"{out_dir} is up to date")
-        else:
-            jobs.append(DecodeJob(own, video, scale, out_dir, inputs))
-    return jobs
 
 
 def other_video(data: FeatureDataset) -> dict[str, str]:
@@ -279,12 +353,3 @@ def decode_set(
             texts |= dict(zip(batch["utterances"], found, strict=True))
             progress.update(len(found))
     return texts
-
-
-def write_texts(job: DecodeJob, texts: dict[str, str], data_dir: Path, seconds: float) -> None:
-    """Write the results of a job: a Kaldi text sorted by utterance, decode.json and a stamp."""
-    files.clear_stamp(job.out_dir)
-    files.write_text(job.out_dir / "text", "".join(f"{u} {texts[u]}\n" for u in sorted(texts)))
-    record = {"data": str(data_dir), "video": job.inputs["video"], "seconds": round(seconds, 2)}
-    files.write_text(job.out_dir / "decode.json", json.dumps(record | job.inputs, indent=1) + "\n")
-    files.write_stamp(job.out_dir, job.inputs)

@@ -8,6 +8,7 @@ import torch
 from conftest import WordTokenizer, baby_model, random_batch, row
 
 from mome import checkpoint, config
+from mome.bin.decode import missing_jobs, write_texts
 from mome.compression import Scale
 from mome.config import Config, DecodeConfig, ModelConfig
 from mome.decoding import (
@@ -16,9 +17,7 @@ from mome.decoding import (
     decode,
     find_model,
     limit,
-    missing_jobs,
     other_video,
-    write_texts,
 )
 
 SCALE, SHORT = Scale(4, 2), {"tokens_per_second": 4.0, "extra_tokens": 3}

@@ -10,14 +10,19 @@ GPU. On a cluster, run `--job 1/8` ... `--job 8/8` anywhere.
 """
 
 import argparse
+import json
 import logging
 import time
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from mome import config
+from mome import checkpoint, config, files
 from mome.bin import Parser, run
 from mome.bin._jobs import device_of, job_of, start_jobs
+from mome.compression import Scale
+from mome.config import DecodeConfig
 from mome.data.dataset import FeatureDataset
 from mome.data.features import open_source
 from mome.data.set_name import SetName
@@ -25,14 +30,65 @@ from mome.decoding import (
     choose_scales,
     decode_set,
     find_model,
+    find_set,
     load_model,
-    missing_jobs,
     other_video,
-    write_texts,
 )
 from mome.prompt import text_ids
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class DecodeJob:
+    """A test set to decode at a scale; `out_dir` gets the results and a stamp with `inputs`."""
+
+    set_name: str  # of the set's directory
+    video: str  # what the model sees, see `mome.data.set_name.VIDEO`
+    scale: Scale
+    out_dir: Path
+    inputs: dict[str, Any]
+
+
+def missing_jobs(
+    pairs: list[tuple[str, Scale]],
+    exp_dir: Path,
+    model_dir: Path,
+    sets_dir: Path,
+    search: DecodeConfig,
+) -> list[DecodeJob]:
+    """Those of the pairs (set, scale) that are not decoded yet, or whose inputs have changed.
+
+    Raises FileNotFoundError, which names the sets in `sets_dir`, for a set that is not there.
+    """
+    weights, jobs = files.digest(model_dir / checkpoint.FILE), []
+    for set_name, scale in pairs:
+        video = SetName.parse(set_name).video
+        own = set_name.removesuffix(f"_{video}_video")
+        set_dir = find_set(sets_dir, own)
+        is_data_dir = (set_dir / "wav.scp").exists()
+        inputs = {
+            "model": weights,
+            "features": files.digest(set_dir / ("wav.scp" if is_data_dir else "feats.json")),
+            "text": files.digest(set_dir / "text"),
+            "video": video,
+            "search": config.as_dict(search),
+        }
+        out_dir = exp_dir / f"decode_{scale}" / set_name
+        if files.up_to_date(out_dir, inputs) and (out_dir / "text").exists():
+            log.info(f"{out_dir} is up to date")
+        else:
+            jobs.append(DecodeJob(own, video, scale, out_dir, inputs))
+    return jobs
+
+
+def write_texts(job: DecodeJob, texts: dict[str, str], data_dir: Path, seconds: float) -> None:
+    """Write the results of a job: a Kaldi text sorted by utterance, decode.json and a stamp."""
+    files.clear_stamp(job.out_dir)
+    files.write_text(job.out_dir / "text", "".join(f"{u} {texts[u]}\n" for u in sorted(texts)))
+    record = {"data": str(data_dir), "video": job.inputs["video"], "seconds": round(seconds, 2)}
+    files.write_text(job.out_dir / "decode.json", json.dumps(record | job.inputs, indent=1) + "\n")
+    files.write_stamp(job.out_dir, job.inputs)
 
 
 def parse(argv: list[str] | None) -> argparse.Namespace:

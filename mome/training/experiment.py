@@ -19,7 +19,7 @@ from torch import nn
 
 from mome import checkpoint, files
 from mome.config import Config, as_dict, new_name, new_value
-from mome.data.dataset import FeatureDataset, Sampler
+from mome.data.dataset import FRAME_S, FeatureDataset, Sampler
 from mome.model import MoMEModel, init_reference_weights
 from mome.prompt import text_ids
 from mome.training.distributed import gathered
@@ -209,12 +209,9 @@ def build_model(
             model.add_alignment(token_ids, warmup.weight)
     if cfg.train.gradient_checkpointing:
         model.checkpoint_gradients()
-    base = {
-        "llm": cfg.model.llm,
-        "llm_fingerprint": checkpoint.fingerprint(llm, gathered),
-        "features": source.info,
-        "frame_dims": source.frame_dims,
-    }
+    frozen = checkpoint.describe_base(llm, tokenizer, source.info, gathered)
+    longest_s = FRAME_S * max(data.length(i) for i in range(len(data)))
+    base = {"llm": cfg.model.llm, "frame_dims": source.frame_dims, "longest_s": longest_s} | frozen
     return model, base
 
 

@@ -26,10 +26,14 @@ def run(corpus: str, *options: str, **environment: str) -> subprocess.CompletedP
 
 
 WRONG = [
-    (["--stage", "6"], "--stage '6': give a stage, 0 to 5"),
-    (["--stage", "two"], "--stage 'two': give a stage, 0 to 5"),
-    (["--stage", "-1"], "--stage '-1': give a stage, 0 to 5"),
-    (["--stop-stage", "9"], "--stop_stage '9': give a stage, 0 to 5"),
+    (["--stage", "8"], "--stage '8': give a stage, 0 to 7"),
+    (["--stage", "two"], "--stage 'two': give a stage, 0 to 7"),
+    (["--stage", "-1"], "--stage '-1': give a stage, 0 to 7"),
+    (["--stop-stage", "9"], "--stop_stage '9': give a stage, 0 to 7"),
+    (["--stage", "6"], "--stage 6 comes after --stop_stage 5"),
+    (["--stop_stage", "7"], "--hub_repo '': stage 7 needs a repository of the hub, OWNER/NAME"),
+    (["--stop_stage", "7", "--hub_repo", "x"], "--hub_repo 'x': stage 7 needs a repository"),
+    (["--include_base", "1"], "--include_base '1': give true or false"),
     (["--stage", "3", "--stop-stage", "1"], "--stage 3 comes after --stop_stage 1"),
     (["--nj", "two"], "--nj 'two': give a number of jobs, 1 or more, or auto"),
     (["--nj", "0"], "--nj '0': give a number of jobs, 1 or more, or auto"),
@@ -138,5 +142,5 @@ def test_the_settings_of_a_corpus_are_checked_too(corpus, options, message, tmp_
 
 def test_what_bash_can_check_is_checked_before_anything_is_installed(tmp_path):
     # Without MOME_ENV=none, path.sh runs tools/install.sh; with this PYTHON that would fail.
-    done = run("mini", "--stage", "6", MOME_ENV="", PYTHON=str(tmp_path / "none"))
-    assert done.returncode == 2 and "--stage '6'" in done.stderr
+    done = run("mini", "--stage", "8", MOME_ENV="", PYTHON=str(tmp_path / "none"))
+    assert done.returncode == 2 and "--stage '8'" in done.stderr

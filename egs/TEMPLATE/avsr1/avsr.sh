@@ -13,10 +13,13 @@ recipe_started=$SECONDS
 commit=$(git rev-parse --short HEAD 2>/dev/null || true)
 
 share='0?\.[0-9]+|0|1'
-allow stage '[0-5]' "a stage, 0 to 5"
-allow stop_stage '[0-5]' "a stage, 0 to 5"
+allow stage '[0-7]' "a stage, 0 to 7"
+allow stop_stage '[0-7]' "a stage, 0 to 7"
 [ "$stage" -le "$stop_stage" ] || die "--stage $stage comes after --stop_stage $stop_stage: nothing would run"
 allow dry_run 'true|false' "true or false"
+allow include_base 'true|false' "true or false"
+[ "$stop_stage" -lt 7 ] || [[ $hub_repo == ?*/?* ]] ||
+  die "--hub_repo '$hub_repo': stage 7 needs a repository of the hub, OWNER/NAME"
 allow nj 'auto|[1-9][0-9]*' "a number of jobs, 1 or more, or auto"
 allow max_skipped "$share" "a share of the clips, 0 to 1, such as 0.01"
 allow max_skipped_test "$share" "a share of the clips, 0 to 1, such as 0.01"
@@ -192,6 +195,16 @@ score() {
   python -m mome.bin.score "$exp" --data data ${token_model:+--token_model "$token_model"}
 }
 
+pack() {
+  local options=()
+  [ "$include_base" = false ] || options=(--include_base)
+  python -m mome.bin.pack "$exp" "$exp/packed" --model "$decode_model" "${options[@]}"
+}
+
+upload() {
+  python -m mome.bin.upload "$exp/packed" "$hub_repo"
+}
+
 run_stage() { # number, what it does, the function that does it
   if ! in_stage "$1"; then return; fi
   stage_start "$1" "$2"
@@ -219,6 +232,8 @@ main() {
     log "All stages together took $(((SECONDS - recipe_started) / 60)) min"
     python -m mome.bin.report "$exp" --compare_with exp --results RESULTS.md
   fi
+  run_stage 6 "a model folder to pass on" pack
+  run_stage 7 "upload to the hub" upload
 }
 
 main

@@ -2,11 +2,11 @@
 # or changes its own. Each line is `name=value # meaning`: --help prints these lines.
 # shellcheck shell=bash disable=SC2034  # used by avsr.sh
 
-stage=0             # first stage to run, 0 to 5
-stop_stage=5        # last stage to run, 0 to 5
+stage=0             # first stage to run, 0 to 7
+stop_stage=5        # last stage to run, 0 to 7
 train_config=       # conf/train_*.yaml: the model, its training, its decoding
 train_args=         # changes to it, such as "train.lr=5e-4 train.seed=1"; quotes as in a shell
-tuning=             # list of experiments, conf/tuning/*.txt: stages 3 to 5 are run for each line
+tuning=             # list of experiments, conf/tuning/*.txt: stages from 3 on are run for each line
 dry_run=false       # print the settings of the model and its parameters, and do nothing
 tag=                # name of the experiment; default: the stem of train_config
 work_dir=.          # folder for data/, dump/, exp/ and downloads/
@@ -28,3 +28,5 @@ decode_model=best   # best, average or checkpoints/step_<n>
 decode_scales=      # such as "a4_v2 a16_v5"; default: all scales of the training
 decode_args=        # changes to the decode section, such as "decode.num_beams=15"
 video_checks=       # decode also without the own video: test_other_video, test_zeroed_video; test means both
+include_base=false  # stage 6: pack the LLM and large encoders, too
+hub_repo=           # stage 7: OWNER/NAME on the Hugging Face hub

@@ -1,0 +1,141 @@
+"""Transcribe: python -m mome.bin.transcribe clip.mp4 talks/ --model exp/<tag> --scale a16_v5
+
+Files of any kind that FFmpeg reads, of any length, or folders of them. The largest face is read, or
+the one of --face. Long files are cut at pauses into pieces as long as the model was trained for,
+and the times are kept. Without --output_dir, the result goes to standard output; with it, to
+<stem>.<format>. A file that cannot be read is reported at the end, and the exit status is 1.
+"""
+
+import argparse
+import logging
+import sys
+import time
+from pathlib import Path
+
+import mome
+from mome import files
+from mome.bin import Parser, run
+from mome.data.progress import Progress
+from mome.data.transcript import FORMATS, Transcript
+
+log = logging.getLogger(__name__)
+
+# What is taken from a folder; a file that is named may have any suffix.
+VIDEO_FILES = "mp4 m4v mov mkv webm avi mpg mpeg m2ts mts ts wmv flv 3gp ogv vob mxf"
+SOUND_FILES = "wav flac mp3 m4a aac ogg oga opus wma aif aiff amr"
+
+
+def parse(argv: list[str] | None) -> argparse.Namespace:
+    parser = Parser(__doc__)
+    add = parser.add_argument
+    add("inputs", nargs="+", type=Path, help="files, or folders with files")
+    add("--model", required=True, help="exp/<tag>, a folder of mome pack, or a hub id")
+    add("--scale", help="such as a16_v5; default: the finest scale of the model")
+    add("--task", choices=("asr", "vsr", "avsr"), help="read the sound alone, the lips alone, both")
+    add("--face", default="largest", help="largest, left, right, or N, counted from the left")
+    add("--landmarks_every", type=int, default=1, metavar="N", help="find it in each N-th image")
+    add("--max_seconds", type=float, help="longest piece; default: the longest training clip")
+    add("--format", choices=(*FORMATS, "all"), default="txt", help="of the result")
+    add("--output_dir", type=Path, help="folder for <stem>.<format>")
+    add("--base", type=Path, action="append", default=[], help="folder with LLM or encoders")
+    add("--device", help="cpu, cuda, ...; default: a GPU when there is one")
+    add("overrides", nargs="*", default=[], help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    args.overrides = [str(p) for p in args.inputs if is_override(p)] + args.overrides
+    args.inputs = [path for path in args.inputs if not is_override(path)]
+    if not args.inputs:
+        parser.error("no file is given")
+    if args.format == "all" and not args.output_dir:
+        parser.error("--format all needs --output_dir")
+    if args.landmarks_every < 1:
+        parser.error("--landmarks_every must be 1 or more")
+    if args.max_seconds is not None and not 0.5 <= args.max_seconds <= 30:
+        parser.error("--max_seconds must be from 0.5 to 30")
+    if args.face not in ("largest", "left", "right") and not args.face.isdecimal():
+        parser.error(f"--face '{args.face}': give largest, left, right or a number")
+    return args
+
+
+def is_override(path: Path) -> bool:
+    """Whether an argument is a change of a setting, such as decode.num_beams=15."""
+    section, equals, _ = str(path).partition("=")
+    return bool(equals) and section.partition(".")[0] == "decode" and not path.exists()
+
+
+def find_files(inputs: list[Path]) -> list[Path]:
+    """The files, and those of the folders, each once. Raises ValueError for an empty folder."""
+    found: list[Path] = []
+    suffixes = {f".{name}" for name in f"{VIDEO_FILES} {SOUND_FILES}".split()}
+    for path in inputs:
+        inside = [path]
+        if path.is_dir():
+            inside = sorted(p for p in path.rglob("*") if p.suffix.lower() in suffixes)
+            inside = [p for p in inside if p.is_file()]
+            if not inside:
+                raise ValueError(f"{path} has no file with sound or video in it")
+        found += [p for p in inside if p not in found]
+    return found
+
+
+def output_paths(paths: list[Path], output_dir: Path, formats: list[str]) -> dict[str, list[Path]]:
+    """Where the results of each file go. Raises ValueError when two would get one name."""
+    owner: dict[Path, Path] = {}
+    found: dict[str, list[Path]] = {}
+    for path in paths:
+        outputs = [output_dir / f"{path.stem}.{name}" for name in formats]
+        if (other := owner.setdefault(outputs[0], path)) != path:
+            raise ValueError(
+                f"{other} and {path} would both be written to {outputs[0]}: transcribe them with"
+                " an --output_dir each"
+            )
+        if inside := [output for output in outputs if output in paths]:
+            raise ValueError(f"{inside[0]} would be overwritten: give another --output_dir")
+        found[str(path)] = outputs
+    return found
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Transcribe all files; report those that failed and end with status 1 if there are any."""
+    args = parse(argv)
+    paths = find_files(args.inputs)
+    formats = list(FORMATS) if args.format == "all" else [args.format]
+    outputs = output_paths(paths, args.output_dir, formats) if args.output_dir else {}
+    model = mome.load_model(args.model, args.device, args.base, overrides=args.overrides)
+    start, seconds, failed = time.monotonic(), 0.0, []
+    with Progress("transcription", len(paths), unit="file") as progress:
+        for file, found in mome.transcribe_all(
+            model,
+            paths,
+            args.scale,
+            task=args.task,
+            face=args.face,
+            landmarks_every=args.landmarks_every,
+            most_s=args.max_seconds,
+        ):
+            if isinstance(found, Exception):
+                failed.append(file)
+                log.error(str(found))
+            else:
+                seconds += found.seconds
+                for warning in found.warnings:
+                    log.warning(f"{file}: {warning}")
+                write(found, outputs.get(file, []), formats)
+            progress.update()
+    took = time.monotonic() - start
+    log.info(f"{len(paths) - len(failed)} files, {seconds:.1f} s of media, in {took:.1f} s")
+    if failed:
+        sys.exit(f"{len(failed)} of {len(paths)} files could not be transcribed: {failed[0]}, ...")
+
+
+def write(transcript: Transcript, outputs: list[Path], formats: list[str]) -> None:
+    """Write a transcript to its files, or to standard output when there are none."""
+    texts = [FORMATS[name](transcript) for name in formats]
+    if not outputs:
+        sys.stdout.write(texts[0])
+        sys.stdout.flush()
+    for path, text in zip(outputs, texts, strict=False):
+        files.write_text(path, text)
+
+
+if __name__ == "__main__":
+    run(main)
