@@ -78,7 +78,8 @@ def read_whole(step_dir: Path) -> dict[str, Any]:
     if not models:
         raise FileNotFoundError(f"{step_dir} lacks its *model_states.pt")
     first = models[0]
-    if not (has(first, KEYS) and all(has(state, ["optimizer_state_dict"]) for state in others)):
+    fit = [has(state, KEYS) for state in models]
+    if not all(fit + [has(state, ["optimizer_state_dict"]) for state in others]):
         raise ValueError(f"{step_dir} holds no state of a training run")
     if f"step_{first['step']}" != step_dir.name:
         raise ValueError(f"{step_dir} holds the state of step {first['step']}")
@@ -121,7 +122,7 @@ def read_file(path: Path) -> Any:
                 f"{path} names {named[1]}, which no saved state needs: it may run any program when"
                 " it is read; delete its folder if you do not know where it comes from"
             ) from None
-    except (zipfile.BadZipFile, RuntimeError, EOFError, KeyError, NotImplementedError):
+    except (zipfile.BadZipFile, RuntimeError, EOFError, KeyError, NotImplementedError, OSError):
         pass
     raise ValueError(f"{path} is damaged ({path.stat().st_size} bytes)")
 
