@@ -82,7 +82,13 @@ def differences(exp_dir: Path, inputs: dict) -> dict | None:
     path = exp_dir / "run.json"
     if not path.exists():
         return None
-    saved = {new_name(key): value for key, value in json.loads(path.read_text()).items()}
+    try:
+        saved = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"{path} is damaged: move {exp_dir} away, or give --tag a new name"
+        ) from None
+    saved = {new_name(key): value for key, value in saved.items()}
     saved = {key: new_value(key, value) for key, value in saved.items()}
     # Settings that an older version of the program did not have count as their defaults.
     before = flatten(as_dict(Config())) | saved

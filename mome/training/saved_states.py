@@ -5,15 +5,17 @@ names the last one that was finished. They are pickles, which may run any progra
 read. Here, and when training continues, they are read as data alone: see `distributed.data_only`.
 """
 
+import contextlib
 import logging
 import pickle
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from mome import checkpoint
 from mome.training.distributed import data_only
@@ -125,6 +127,28 @@ def read_file(path: Path) -> Any:
     except (zipfile.BadZipFile, RuntimeError, EOFError, KeyError, NotImplementedError, OSError):
         pass
     raise ValueError(f"{path} is damaged ({path.stat().st_size} bytes)")
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """A context in which a file that cannot be written is an OSError that says what to do.
+
+    PyTorch and safetensors have errors of their own for a full disk.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:
+        text = " ".join(str(error).split())
+        if (
+            isinstance(error, RuntimeError)
+            and "Writer" not in text
+            and "unexpected pos" not in text
+        ):
+            raise
+        raise OSError(
+            f"{folder} cannot be written ({text}): free some disk or allow writing, and start"
+            " again; --resume continues from the checkpoint before"
+        ) from None
 
 
 def load(engine: Any, exp_dir: Path, tag: str) -> dict[str, Any]:

@@ -211,9 +211,10 @@ class Trainer:
         self._write_weights(folder / tag)
         dist.barrier()
         state = {"step": self.step, "best": self.best_loss, "batches_a_step": self.batches_a_step}
-        self.engine.save_checkpoint(
-            str(folder), tag=tag, client_state=state, exclude_frozen_parameters=True
-        )
+        with saved_states.writing(folder / tag):
+            self.engine.save_checkpoint(
+                str(folder), tag=tag, client_state=state, exclude_frozen_parameters=True
+            )
         if self.rank == 0:
             for old in checkpoint.steps(self.exp_dir)[: -self.cfg.train.keep_checkpoints]:
                 shutil.rmtree(old)
@@ -254,7 +255,8 @@ class Trainer:
                         " before"
                     )
             if self.rank == 0:
-                checkpoint.save(model_dir, weights, self.cfg, self.base)
+                with saved_states.writing(model_dir):
+                    checkpoint.save(model_dir, weights, self.cfg, self.base)
 
     def _write_metrics(self, step: int, values: dict) -> None:
         with self.metrics_path.open("a") as file:
