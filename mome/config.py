@@ -7,14 +7,12 @@ before anything heavy starts. The complete settings are saved in `exp/`; decodin
 
 import dataclasses
 import difflib
+import io
 import logging
-import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -42,6 +40,30 @@ KINDS = {  # types of fields in words
     list[float]: "a list of numbers, such as [0.9, 0.98]",
     dict[str, float]: "a number for each name, such as {a4_v2: 1.5}",
 }
+ABOVE_0 = 1e-300
+LIMITS = {  # the least and the most of a number, or of each number in a list or dict
+    name: limits
+    for limits, names in {
+        (0, 1): "encoders.mirror_share train.noisy_share train.audio_dropout",
+        (ABOVE_0, 1): "train.lr train.ctc_warmup.lr",
+        (0, 0.999999): "train.betas",
+        (0, 60): "encoders.audio_mask_s encoders.video_mask_s",
+        (-100, 100): "encoders.snrs decode.length_penalty",
+        (1, 1500): "encoders.store_rate model.audio_rates model.video_rates decode.num_beams",
+        (ABOVE_0, 1e6): "encoders.video_lora_alpha model.lora_alpha train.scale_odds"
+        " decode.tokens_per_second",
+        (0, 1e4): "encoders.num_noisy_copies encoders.video_lora_rank model.num_shared"
+        " model.router_gain model.balance_weight train.weight_decay train.ctc_warmup.weight",
+        (1, 1e5): "model.num_routed model.num_active model.lora_rank model.projector_dim"
+        " model.expert_dim model.plain_dim train.ctc_warmup.batch_size train.accumulation"
+        " train.keep_checkpoints decode.batch_size",
+        (1, 1e9): "train.max_frames",
+        (0, 1e9): "train.num_steps train.num_epochs train.lr_warmup_steps train.valid_every"
+        " train.save_every train.ctc_warmup.num_steps train.seed train.max_grad_norm"
+        " train.scales_per_step model.scale_weights model.task_weights decode.extra_tokens",
+    }.items()
+    for name in names.split()
+}
 log = logging.getLogger(__name__)
 
 
@@ -68,17 +90,11 @@ class EncodersConfig:
     def __post_init__(self):
         _one_of("encoders.features", self.features, ("offline", "online"))
         _one_of("encoders.noise", self.noise, NOISES)
-        counts = {"store_rate": 1, "num_noisy_copies": 0, "audio_mask_s": 0, "video_mask_s": 0}
-        for name, least in counts.items():
-            if (got := getattr(self, name)) < least:
-                raise ValueError(f"encoders.{name} must be {least} or more, got {got}")
-        if self.video_lora_rank < 0 or (self.video_lora_rank and self.features != "online"):
+        if self.video_lora_rank and self.features != "online":
             raise ValueError(
                 f"encoders.video_lora_rank {self.video_lora_rank} trains the video encoder, which"
                 " needs encoders.features=online; 0 leaves it frozen"
             )
-        if not 0 <= self.mirror_share <= 1:
-            raise ValueError(f"encoders.mirror_share is a share, 0 to 1; got {self.mirror_share}")
 
 
 @dataclass(frozen=True)
@@ -137,15 +153,13 @@ class ModelConfig:
         _one_of("model.compression", self.compression, ("average", "stack"))
         _one_of("model.balance_over", self.balance_over, ("batch", "utterance"))
         _one_of("model.llm_dtype", self.llm_dtype, ("auto", "bfloat16", "float32"))
-        if not 0 < self.num_active <= self.num_routed:
-            raise ValueError(
-                f"model.num_active must be in 1..{self.num_routed} (num_routed), got"
-                f" {self.num_active}"
-            )
+        if self.num_active > self.num_routed:
+            most, got = self.num_routed, self.num_active
+            raise ValueError(f"model.num_active must be in 1..{most} (num_routed), got {got}")
         for name in ("audio_rates", "video_rates"):
             rates = getattr(self, name)
-            if not rates or min(rates) < 1 or len(set(rates)) != len(rates):
-                raise ValueError(f"model.{name} must be different whole numbers above 0: {rates}")
+            if len(set(rates)) != len(rates):
+                raise ValueError(f"model.{name} must be different whole numbers, got {rates}")
         for name in self.task_weights:
             _one_of("a key of model.task_weights", name, TASKS[:3])
 
@@ -198,26 +212,18 @@ class TrainConfig:
     ctc_warmup: WarmupConfig = field(default_factory=WarmupConfig)
 
     def __post_init__(self):
-        for name in ("noisy_share", "audio_dropout"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"train.{name} is a share, 0 to 1; got {getattr(self, name)}")
-        for name, odds in self.scale_odds.items():
-            if not 0 < odds < math.inf:
-                raise ValueError(f"train.scale_odds must be above 0; {name} has {odds}")
+        if len(self.betas) != 2:
+            raise ValueError(f"train.betas must be two numbers, such as [0.9, 0.98]: {self.betas}")
         if self.data_workers != "auto" and not self.data_workers.isdecimal():
-            raise ValueError(
-                f"train.data_workers must be auto or a whole number, got {self.data_workers!r}"
-            )
+            got = repr(self.data_workers)
+            raise ValueError(f"train.data_workers must be auto or a whole number, got {got}")
         if min(self.num_steps, self.num_epochs) != 0 or max(self.num_steps, self.num_epochs) < 1:
             raise ValueError(
                 f"train.num_steps is {self.num_steps} and train.num_epochs {self.num_epochs}: set"
                 " one of them to 0, and the other to 1 or more"
             )
-        every = 0 if self.num_epochs else 1
-        counts = {"max_frames": 1, "accumulation": 1, "valid_every": every, "save_every": every}
-        for name, least in (counts | {"lr_warmup_steps": 0}).items():
-            if getattr(self, name) < least:
-                raise ValueError(f"train.{name} must be {least} or more, got {getattr(self, name)}")
+        if not self.num_epochs and 0 in (self.valid_every, self.save_every):
+            raise ValueError("train.valid_every and train.save_every must be 1 or more, got 0")
 
 
 @dataclass(frozen=True)
@@ -230,10 +236,6 @@ class DecodeConfig:
     extra_tokens: int = 8  # ... plus this number
     length_penalty: float = 1.0
 
-    def __post_init__(self):
-        if self.num_beams < 1 or self.batch_size < 1:
-            raise ValueError("decode.num_beams and decode.batch_size must be 1 or more")
-
 
 @dataclass(frozen=True)
 class Config:
@@ -245,8 +247,14 @@ class Config:
     decode: DecodeConfig = field(default_factory=DecodeConfig)
 
     def __post_init__(self):
+        _check_limits(self)
         if self.encoders.video_lora_rank and self.model.task == "asr":
             raise ValueError("encoders.video_lora_rank needs a task with video, not asr")
+        audio, video = len(self.model.audio_rates), len(self.model.video_rates)
+        scales = {"asr": audio, "vsr": video, "avsr": audio * video}
+        most = scales.get(self.model.task, sum(scales.values()))
+        if (got := self.train.scales_per_step) > most:
+            raise ValueError(f"train.scales_per_step must be 0 to {most} (all scales), got {got}")
         step, rates = self.encoders.store_rate, self.model.audio_rates
         if step > 1 and (self.model.compression != "average" or any(r % step for r in rates)):
             raise ValueError(
@@ -266,7 +274,7 @@ def load(path: str | Path, overrides: list[str] | None = None) -> Config:
     for override in overrides or []:
         if "=" not in override or override.startswith("-"):
             raise ValueError(f"an override is section.key=value, got {override!r}")
-        _parse(f"command line: {override}", changes.merge_with_dotlist, [override])
+        files.parse_yaml(f"command line: {override}", changes.merge_with_dotlist, [override])
     merged: Any = _writable(OmegaConf.structured(Config))
     for where, part in [*_read(Path(path)), ("command line", changes)]:
         part = _with_new_names(part, str(where))
@@ -298,7 +306,8 @@ def _read(path: Path, is_base: bool = False) -> list[tuple[Path | str, Any]]:
     if not path.is_file():
         near = sorted(p.name for p in path.parent.glob("*.yaml"))
         raise FileNotFoundError(f"no configuration {path}; in {path.parent}: {', '.join(near)}")
-    part = _parse(str(path), OmegaConf.load, path)
+    text = io.StringIO(files.read_yaml_text(path))
+    part = files.parse_yaml(str(path), OmegaConf.load, text)
     base = part.pop("base", None) if OmegaConf.is_dict(part) else None
     if base and is_base:
         raise ValueError(f"{path}: it is the base of another file, so it can have no base itself")
@@ -341,29 +350,17 @@ def _writable(node: DictConfig) -> DictConfig:
     return node
 
 
-def _parse(where: str, parse: Callable, *args: Any) -> Any:
-    """Call a parser of YAML; ValueError in one line when the text is not YAML."""
-    try:
-        return parse(*args)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        problem = str(getattr(error, "problem", None) or getattr(error, "reason", "unreadable"))
-        where += f", line {mark.line + 1}" if mark and mark.name != "<unicode string>" else ""
-        tab = " (indent with spaces, not tabs)" if "\\t" in problem else ""
-        raise ValueError(f"{where}: this is not YAML: {problem}{tab}") from None
-
-
 def _check_keys(values: Any, cls: Any, where: str | Path, prefix: str = "") -> None:
     """Raise ValueError for a key that `cls` does not have, suggesting the near one."""
     if not isinstance(values, dict):
         name = prefix.rstrip(".")
-        raise ValueError(f"{_place(where, name)}: {name or 'the file'} must be a section")
+        raise ValueError(f"{files.yaml_place(where, name)}: {name or 'the file'} must be a section")
     fields = {f.name: f.type for f in dataclasses.fields(cls)}
     for key, value in values.items():
         if key not in fields:
             near = difflib.get_close_matches(str(key), fields, n=1)
             hint = f"; did you mean {prefix}{near[0]}?" if near else f"; known: {', '.join(fields)}"
-            place = _place(where, f"{prefix}{key}")
+            place = files.yaml_place(where, f"{prefix}{key}")
             raise ValueError(f"{place}: no setting called {prefix}{key}{hint}")
         if dataclasses.is_dataclass(fields[key]) and value is not None:
             _check_keys(value, fields[key], where, f"{prefix}{key}.")
@@ -376,19 +373,22 @@ def _wrong_type(key: str, value: Any, cls: Any, where: str | Path) -> str:
         value = value.get(part) if isinstance(value, dict) else value
         types = getattr(cls, "__annotations__", {}) if dataclasses.is_dataclass(cls) else {}
         cls = types.get(part, cls)
-    return f"{_place(where, name)}: {name} must be {KINDS.get(cls, 'a section')}, got {value!r}"
+    place, kind = files.yaml_place(where, name), KINDS.get(cls, "a section")
+    return f"{place}: {name} must be {kind}, got {value!r}"
 
 
-def _place(where: str | Path, name: str) -> str:
-    """Where a setting was given: "command line", or the file and the line in it."""
-    line = ""
-    node = yaml.compose(where.read_text(encoding="utf-8")) if isinstance(where, Path) else None
-    for part in name.split("."):
-        pairs = node.value if isinstance(node, yaml.MappingNode) else []
-        for key, value in pairs:
-            if key.value == part:
-                line, node = f", line {key.start_mark.line + 1}", value
-    return f"{where}{line}"
+def _check_limits(values: Any, prefix: str = "") -> None:
+    """ValueError for the first number outside of its LIMITS; what is no number is outside, too."""
+    for f in dataclasses.fields(values):
+        name, value = f"{prefix}{f.name}", getattr(values, f.name)
+        if dataclasses.is_dataclass(value):
+            _check_limits(value, f"{name}.")
+        least, most = LIMITS.get(name, (0, 0))
+        numbers = list(value.values()) if isinstance(value, dict) else value
+        numbers = numbers if isinstance(numbers, list) else [numbers]
+        if name in LIMITS and (value == [] or not all(least <= n <= most for n in numbers)):
+            allowed = "above 0 and at most" if least == ABOVE_0 else f"{least:g} to"
+            raise ValueError(f"{name} must be {allowed} {most:.12g}, got {value}")
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

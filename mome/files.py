@@ -8,9 +8,11 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 STAMP = ".stamp.json"
 DIGEST_WHOLE = 1 << 20  # bytes; a larger file is digested by its size and time of change
@@ -47,6 +49,52 @@ def write_json(path: str | Path, value: Any, indent: int | None = 1) -> None:
     write_text(path, json.dumps(value, indent=indent, sort_keys=True, default=str) + "\n")
 
 
+MOST_ALIASES = 20  # in a YAML file; hundreds of them can stand for billions of values
+MOST_BYTES = 1 << 20  # of a YAML file
+
+
+def read_yaml_text(path: Path) -> str:
+    """The text of a YAML file; ValueError, in one line, when it holds anything but sections."""
+    if path.stat().st_size > MOST_BYTES:
+        raise ValueError(f"{path} has {path.stat().st_size} bytes: that is no configuration")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 (byte {error.start})") from None
+    if text.count("*") > MOST_ALIASES:
+        tokens = parse_yaml(str(path), lambda: list(yaml.scan(text)))
+        if sum(isinstance(token, yaml.AliasToken) for token in tokens) > MOST_ALIASES:
+            raise ValueError(f"{path} has more than {MOST_ALIASES} aliases (*name): write them out")
+    root = parse_yaml(str(path), yaml.compose, text)
+    if root is not None and not isinstance(root, yaml.MappingNode):
+        raise ValueError(f"{path}: the file must hold sections, such as train")
+    return text
+
+
+def parse_yaml(where: str, parse: Callable, *args: Any) -> Any:
+    """Call a parser of YAML; ValueError in one line when the text is not YAML."""
+    try:
+        return parse(*args)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        problem = str(getattr(error, "problem", None) or getattr(error, "reason", "unreadable"))
+        where += f", line {mark.line + 1}" if mark and mark.name != "<unicode string>" else ""
+        tab = " (indent with spaces, not tabs)" if "\\t" in problem else ""
+        raise ValueError(f"{where}: this is not YAML: {' '.join(problem.split())}{tab}") from None
+
+
+def yaml_place(where: str | Path, name: str) -> str:
+    """Where a setting `section.key` was given: `where`, and the line in it when it is a file."""
+    line = ""
+    node = yaml.compose(where.read_text(encoding="utf-8")) if isinstance(where, Path) else None
+    for part in name.split("."):
+        pairs = node.value if isinstance(node, yaml.MappingNode) else []
+        for key, value in pairs:
+            if key.value == part:
+                line, node = f", line {key.start_mark.line + 1}", value
+    return f"{where}{line}"
+
+
 # ---- stamps -------------------------------------------------------------------------------------
 
 
@@ -72,15 +120,22 @@ def digest(path: str | Path) -> str:
 
 def up_to_date(out_dir: str | Path, inputs: dict[str, Any]) -> bool:
     """Whether `out_dir` was made, whole, from exactly these inputs."""
-    path = Path(out_dir) / STAMP
-    return path.exists() and json.loads(path.read_text()) == _as_json(inputs)
+    return _read_stamp(out_dir) == _as_json(inputs)
 
 
 def changed_inputs(out_dir: str | Path, inputs: dict[str, Any]) -> list[str]:
     """Names of the inputs that differ from the stamp; all of them when there is no stamp."""
-    path = Path(out_dir) / STAMP
-    old, new = json.loads(path.read_text()) if path.exists() else {}, _as_json(inputs)
+    old, new = _read_stamp(out_dir) or {}, _as_json(inputs)
     return sorted(k for k in new.keys() | old.keys() if new.get(k) != old.get(k))
+
+
+def _read_stamp(out_dir: str | Path) -> dict | None:
+    """The stamp of a folder; None when there is none or it is damaged, so that all is made anew."""
+    try:
+        found = json.loads((Path(out_dir) / STAMP).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def clear_stamp(out_dir: str | Path) -> None:

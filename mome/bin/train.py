@@ -28,7 +28,7 @@ from mome.config import Config, TrainConfig
 from mome.data.dataset import FeatureDataset, Sampler
 from mome.data.features import open_source
 from mome.model import STREAMS, llm_dtype, load_llm
-from mome.training import distributed, experiment
+from mome.training import distributed, engine_settings, experiment, saved_states
 from mome.training.distributed import total
 from mome.training.loader import ReadAhead
 from mome.training.schedule import Schedule
@@ -64,7 +64,7 @@ def train(
                 # DeepSpeed averages over devices and accumulation; this is a mean over tokens.
                 engine.backward(loss * (weight * num_batches / tokens).float())
                 engine.step()
-                trainer.add(stats, weight)
+                trainer.add(stats, weight, batch["utterances"])
             trainer.end_step(lr, ahead.seconds_waited())
             if schedule.validates_after(trainer.step):
                 trainer.validate()
@@ -77,30 +77,34 @@ def train(
 
 
 def run_training(
-    cfg: Config, args: argparse.Namespace, device: Any, dtype: torch.dtype, resuming: bool
+    cfg: Config, args: argparse.Namespace, device: Any, dtype: torch.dtype, tag: str | None
 ) -> None:
-    """Open the data, build the model, warm it up, start the engine and the sampler, then train."""
+    """Open the data, build the model, warm it up, start the engine and the sampler, then train.
+
+    `tag` names the checkpoint to continue from.
+    """
     torch.manual_seed(cfg.train.seed)
-    engine_settings = experiment.engine_config(cfg, dtype)
+    deepspeed_path = Path(cfg.train.deepspeed)
+    settings = engine_settings.build(cfg, deepspeed_path, bf16=dtype == torch.bfloat16)
     encoding = (STREAMS[cfg.model.task], cfg.encoders, device)
     source = open_source(args.train_set, args.train_mouths, *encoding, augmented=True)
     valid_source = open_source(args.valid_set, args.valid_mouths, *encoding, ready=source.encoders)
-    with distributed.sharded_loading(engine_settings):
+    with distributed.sharded_loading(settings):
         llm, tokenizer = load_llm(cfg.model, device, dtype)
     log.info(experiment.parameter_summary(llm))
     data, valid = experiment.build_datasets(source, valid_source, tokenizer, cfg, args.exp_dir)
     model, base = experiment.build_model(cfg, llm, tokenizer, data, device)
     floor = experiment.describe(model, data, valid, args.exp_dir)
 
-    if not resuming:
+    if not tag:
         prepare_projectors(model, data, cfg, args.exp_dir, base, device)
-    engine = distributed.start_engine(model, cfg, engine_settings)
+    engine = distributed.start_engine(model, cfg, settings)
     sampler = experiment.build_sampler(cfg, data, model)
     schedule = Schedule.of(cfg.train, sampler)
     log.info(f"{schedule.describe()}; {sampler.describe()}")
     trainer = Trainer(engine, cfg, args.exp_dir, valid, base, floor, schedule)
-    if resuming:
-        trainer.resume()
+    if tag:
+        trainer.resume(tag)
     engine.train()
     train(engine, data, sampler, cfg.train, trainer)
     trainer.close()
@@ -130,17 +134,19 @@ def main(argv: list[str] | None = None) -> None:
         logging.getLogger().setLevel(logging.WARNING)
     with experiment.exclusive_lock(args.exp_dir) if rank == 0 else contextlib.nullcontext():
         begin = rank == 0 and experiment.open_experiment(args.exp_dir, inputs, args.resume)
-        resuming = args.resume and (args.exp_dir / "checkpoints" / "latest").exists()
+        tag = None  # of the checkpoint to continue from
+        if begin and args.resume:
+            tag = saved_states.newest_whole(args.exp_dir, dist.get_world_size())
         dtype, reason = llm_dtype(cfg.model, device)
         # Another machine may still see the folder as it was, or measure other times.
-        begin, resuming, dtype = distributed.agreed((begin, resuming, dtype))
+        begin, tag, dtype = distributed.agreed((begin, tag, dtype))
         if begin and rank == 0:
             distributed.log_to_file(args.exp_dir / "train.log")
             comment = f"the LLM is in {dtype}: {reason}"
             log.info(comment)
             config.save(cfg, args.exp_dir / "config.yaml", comment)
         if begin:
-            run_training(cfg, args, device, dtype, resuming)
+            run_training(cfg, args, device, dtype, tag)
         if begin and rank == 0:
             files.write_stamp(args.exp_dir, inputs)
         dist.barrier()

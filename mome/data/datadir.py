@@ -17,10 +17,10 @@ import contextlib
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
-
-from espnet2.fileio.read_text import read_2columns_text
+from typing import Any
 
 from mome import files
+from mome.data import tables
 
 
 @dataclass
@@ -54,10 +54,11 @@ class DataDir:
     def subset(self, utterances: Iterable[str]) -> "DataDir":
         """The same tables with these utterances only."""
         keys = sort(utterances)
-        tables = {f.name: getattr(self, f.name) for f in fields(self)}
-        return DataDir(**{n: t and {k: t[k] for k in keys} for n, t in tables.items()})
+        whole = {f.name: getattr(self, f.name) for f in fields(self)}
+        return DataDir(**{n: t and {k: t[k] for k in keys} for n, t in whole.items()})
 
 
+LONGEST_S = 86_400.0  # seconds of an utterance
 FILES = {"wav": "wav.scp", "video": "video.scp"}  # the other tables have the name of their file
 
 
@@ -67,39 +68,65 @@ def sort(keys: Iterable[str]) -> list[str]:
 
 
 def read(path: str | Path) -> DataDir:
-    """Read a data directory.
+    """Read a data directory, and check its tables as a whole.
 
-    Raises FileNotFoundError for a missing table, ValueError for a malformed one. `validate` also
-    checks whether the tables fit together.
+    Raises FileNotFoundError for a missing table, and one ValueError for tables that are malformed
+    or do not fit together: it lists the first faults, each with its file, line and utterance, and
+    counts the rest. Whether media files exist is not looked at: see `validation.validate`.
     """
     path = Path(path)
-    tables: dict[str, dict] = {}
-    for table in (f.name for f in fields(DataDir)):
-        file = path / FILES.get(table, table)
-        if table == "phones" and not file.exists():
-            continue
-        tables[table] = read_table(file)
-    utt2dur = tables["utt2dur"]
-    for utterance, seconds in utt2dur.items():
-        try:
-            utt2dur[utterance] = float(seconds)
-        except ValueError:
-            raise ValueError(
-                f"{path / 'utt2dur'}: {utterance} lasts '{seconds}', which is not a number"
-            ) from None
-    return DataDir(**tables)
+    found: dict[str, Any] = {}
+    for name in (f.name for f in fields(DataDir)):
+        file = path / FILES.get(name, name)
+        if name != "phones" or file.exists():
+            found[name] = tables.read(file)
+    spk2utt = tables.read(path / "spk2utt")
+    faults = [x for name, table in found.items() for x in _faults(name, table, found["utt2spk"])]
+    tables.check(path, "data directory", faults, tables.REMEDY)
+    found["utt2dur"] = {u: float(seconds) for u, seconds in found["utt2dur"].items()}
+    data = DataDir(**found)
+    if {speaker: utts.split() for speaker, utts in spk2utt.items()} != data.spk2utt:
+        tables.check(path, "data directory", _inverse_faults(spk2utt, data), tables.REMEDY)
+    return data
 
 
-def read_table(path: str | Path) -> dict[str, str]:
-    """Read a file of two columns, the key and the rest of the line, in the order of the file."""
-    if not Path(path).exists():
-        raise FileNotFoundError(f"{path} is missing: run the stage of the recipe that writes it")
+def _faults(name: str, table: dict[str, str], utt2spk: dict[str, str]) -> list[str]:
+    """What is wrong with one table, given that its lines are."""
+    file = FILES.get(name, name)
+    faults = tables.key_faults(file, table, "utt2spk", utt2spk)
+    for utterance, value in table.items():
+        fault = ""
+        if name == "utt2dur" and not _is_duration(value):
+            fault = f"lasts '{value}', which is no number of seconds above 0"
+        elif name == "utt2spk" and not utterance.startswith(f"{value}-"):
+            fault = f"does not begin with its speaker {value} and -"
+        elif name in ("wav", "video") and "|" in (value[0], value[-1]):
+            fault = f"is a command, '{value}', which is never run: write its output to a file"
+        if fault:
+            line = tables.line_of(table, utterance)
+            faults.append(f"{file}, line {line}: {utterance} {fault}")
+    return faults
+
+
+def _is_duration(text: str) -> bool:
     try:
-        return read_2columns_text(path)
-    except RuntimeError as error:
-        raise ValueError(f"{path}: {error}") from None
-    except ValueError as error:
-        raise ValueError(f"{path} has an empty or unreadable line: {error}") from None
+        return 0 < float(text) <= LONGEST_S
+    except ValueError:
+        return False
+
+
+def _inverse_faults(spk2utt: dict[str, str], data: DataDir) -> list[str]:
+    """How spk2utt differs from the inverse of utt2spk."""
+    right = {speaker: " ".join(utterances) for speaker, utterances in data.spk2utt.items()}
+    faults = tables.key_faults("spk2utt", spk2utt, "the speakers of utt2spk", right)
+    wrong = [s for s in spk2utt if s in right and spk2utt[s].split() != right[s].split()]
+    return faults + [
+        f"spk2utt, line {tables.line_of(spk2utt, s)}: {s} has other utterances than in utt2spk"
+        for s in wrong
+    ]
+
+
+read_table = tables.read  # a file of two columns, in the order of the file
 
 
 def write(path: str | Path, data: DataDir) -> None:
@@ -111,15 +138,15 @@ def write(path: str | Path, data: DataDir) -> None:
     path = Path(path)
     if not data.utt2spk:
         raise ValueError(f"no utterance is left to write to {path}: see skipped.txt, if it exists")
-    tables = {f.name: getattr(data, f.name) for f in fields(data)}
-    tables = {name: values for name, values in tables.items() if values is not None}
-    for table, values in tables.items():
+    written = {f.name: getattr(data, f.name) for f in fields(data)}
+    written = {name: values for name, values in written.items() if values is not None}
+    for table, values in written.items():
         if sort(values) != data.utterances:
             raise ValueError(f"{path}: {table} and utt2spk do not have the same utterances")
-    tables["utt2dur"] = {k: f"{seconds:.5f}" for k, seconds in data.utt2dur.items()}
-    tables["spk2utt"] = {k: " ".join(v) for k, v in data.spk2utt.items()}
+    written["utt2dur"] = {k: f"{seconds:.5f}" for k, seconds in data.utt2dur.items()}
+    written["spk2utt"] = {k: " ".join(v) for k, v in data.spk2utt.items()}
     with contextlib.ExitStack() as stack:
-        for table, values in tables.items():
+        for table, values in written.items():
             file_path = path / FILES.get(table, table)
             lines = [_line(file_path, key, values[key]) for key in sort(values)]
             tmp_path = stack.enter_context(files.atomic_write(file_path))
@@ -150,6 +177,11 @@ def read_skipped(folder: str | Path) -> dict[str, str]:
     """The reasons in `skipped.txt`, by utterance; empty when there is no such file."""
     path = Path(folder) / "skipped.txt"
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    for number, line in enumerate(lines, start=1):
+        if "\t" not in line:
+            raise ValueError(
+                f"{path}, line {number}: '{line}' is no utterance, tab and reason: {tables.REMEDY}"
+            )
     return dict(line.split("\t", 1) for line in lines)
 
 

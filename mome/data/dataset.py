@@ -48,10 +48,7 @@ class FrameSource(Protocol):
     store_rate: int  # audio frames that were averaged into one on disk
     info: dict[str, Any]  # what made the frames, as in feats.json
     encoders: dict[str, Any]  # by stream, the encoders that run now; none for frames on disk
-
-    @property
-    def frame_dims(self) -> dict[str, int]:
-        """Width of the frames of each stream."""
+    frame_dims: dict[str, int]  # width of the frames of each stream
 
     def frames(self, stream: str, chosen: list[tuple[str, Pick]]) -> list[Tensor]:
         """The frames of utterances as their picks ask for them, (T_i, width) float32."""

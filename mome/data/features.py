@@ -7,20 +7,18 @@ another place, mirrored or not, and masked. What is random comes from the seed o
 training run that is killed and resumed gives the same numbers.
 """
 
-import json
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from espnet2.fileio.read_text import read_2columns_text
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from mome import encoders
 from mome.config import EncodersConfig
-from mome.data import AUDIO_FPS, SAMPLE_RATE, VIDEO_FPS, ark, augment, crops, datadir
+from mome.data import AUDIO_FPS, SAMPLE_RATE, VIDEO_FPS, ark, augment, crops, datadir, featdir
 from mome.data.dataset import FrameSource, Pick
 from mome.data.noise import Noise, waveform
 
@@ -40,45 +38,16 @@ class Archives:
     """
 
     def __init__(self, feats_dir: str | Path, streams: list[str]):
-        self.dir, self.streams = Path(feats_dir), streams
+        self.tables = found = featdir.read(feats_dir, streams)
+        self.dir, self.streams, self.text = found.dir, streams, found.text
         self.encoders: dict[str, Any] = {}  # none runs
-        self.text = self._table("text")
-        self.scps = {s: self._scp(f"{s}.scp") for s in streams}
-        self.noisy: list[dict[str, str]] = []
-        if "audio" in streams:
-            while (self.dir / f"audio_noisy{len(self.noisy) + 1}.scp").exists():
-                self.noisy.append(self._scp(f"audio_noisy{len(self.noisy) + 1}.scp"))
-        self.num_noisy = len(self.noisy)
-        counts = {"audio": "utt2num_frames", "video": "utt2num_video_frames"}
-        self.num_frames = {
-            s: {u: int(n) for u, n in self._table(counts[s]).items()} for s in streams
-        }
-        path = self.dir / "feats.json"
-        self.info: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-        self.store_rate = self.info.get("store_rate", 1)
+        self.scps, self.noisy, self.num_frames = dict(found.scps), found.noisy, found.num_frames
+        self.num_noisy, self.info, self.store_rate = len(self.noisy), found.info, found.store_rate
+        self.frame_dims = {s: self.info.get(f"{s}_dim") or self._first_dim(s) for s in streams}
 
-    def _table(self, name: str) -> dict[str, str]:
-        path = self.dir / name
-        if not path.exists():
-            raise FileNotFoundError(
-                f"{path} is missing: run stage 2 of the recipe to extract features"
-            )
-        return read_2columns_text(path)
-
-    def _scp(self, name: str) -> dict[str, str]:
-        entries = self._table(name)
-        if entries.keys() != self.text.keys():
-            odd = sorted(entries.keys() ^ self.text.keys())
-            raise ValueError(
-                f"{self.dir / name} and text differ in {len(odd)} utterances, such as {odd[0]}:"
-                " run stage 2 of the recipe again"
-            )
-        return entries
-
-    @property
-    def frame_dims(self) -> dict[str, int]:
-        """Width of the frames of each stream, that of its first utterance."""
-        return {s: ark.load(next(iter(scp.values()))).shape[1] for s, scp in self.scps.items()}
+    def _first_dim(self, stream: str) -> int:
+        utterance, entry = next(iter(self.scps[stream].items()))
+        return ark.load(entry, utterance).shape[1]
 
     def frames(self, stream: str, chosen: list[tuple[str, Pick]]) -> list[Tensor]:
         """The frames of utterances as their picks ask for them, (T_i, width) float32.
@@ -91,10 +60,24 @@ class Archives:
             noisy = stream == "audio" and pick.copy
             scp = self.noisy[pick.copy - 1] if noisy else self.scps[stream]
             x = ark.load(scp[utterance], utterance)
+            own = bool(noisy) or scp is self.tables.scps[stream]  # not another utterance's video
+            self._check(stream, utterance, x, own, scp[utterance])
             if stream == "audio" and self.store_rate > 1:
                 x = np.repeat(x, self.store_rate, axis=0)[: self.num_frames[stream][utterance]]
             found.append(torch.from_numpy(x))
         return found
+
+    def _check(self, stream: str, utterance: str, x: np.ndarray, own: bool, entry: str) -> None:
+        """Raise ValueError when frames have another shape than the tables say."""
+        rate = self.store_rate if stream == "audio" else 1
+        expected = -(-self.num_frames[stream][utterance] // rate) if own else len(x)
+        dim = self.frame_dims[stream]
+        if x.shape != (expected, dim):
+            raise ValueError(
+                f"{entry}: the {stream} of {utterance} has {len(x)} frames of width {x.shape[1]},"
+                f" but {self.dir}/{featdir.COUNTS[stream]} and feats.json say {expected} of width"
+                f" {dim}: {featdir.REMEDY}"
+            )
 
     def batch_entries(self, stream: str, chosen: list[tuple[str, Pick]]) -> dict[str, Any]:
         """The padded frames, and how many each utterance has."""

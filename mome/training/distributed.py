@@ -18,11 +18,16 @@ os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else
 import deepspeed
 import torch.distributed as dist
 from deepspeed.accelerator import get_accelerator
+from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+from deepspeed.runtime.zero.config import ZeroStageEnum
+from deepspeed.utils.tensor_fragment import fragment_address
+from pydantic import ValidationError
 from torch import Tensor
 from transformers.integrations import HfDeepSpeedConfig
 
 from mome.config import Config
 
+IN_STATES = [DynamicLossScaler, LossScaler, ZeroStageEnum, fragment_address]  # beside tensors
 LAUNCHED = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
 # On a CPU, DeepSpeed would compile this operator for inference at start. We do not use it; it needs
@@ -77,10 +82,36 @@ def start_engine(model: Any, cfg: Config, engine_settings: dict) -> Any:
     optimizer = torch.optim.AdamW(
         trained, cfg.train.lr, (beta1, beta2), weight_decay=cfg.train.weight_decay
     )
-    engine, *_ = deepspeed.initialize(
-        model=model, optimizer=optimizer, model_parameters=trained, config=engine_settings
-    )
+    try:
+        engine, *_ = deepspeed.initialize(
+            model=model, optimizer=optimizer, model_parameters=trained, config=engine_settings
+        )
+    except ValidationError as error:
+        fault = error.errors()[0]
+        name = ".".join(map(str, fault["loc"]))
+        raise ValueError(
+            f"{cfg.train.deepspeed}: {name} is {fault['input']!r}: {fault['msg']}"
+        ) from None
     return engine
+
+
+@contextlib.contextmanager
+def data_only() -> Iterator[None]:
+    """A context in which every torch.load, DeepSpeed's too, builds tensors and plain values alone.
+
+    A pickle may call any function. DeepSpeed would let it (`weights_only=False`), but this variable
+    overrules the argument. What else a state of DeepSpeed's needs is in IN_STATES.
+    """
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        with torch.serialization.safe_globals(IN_STATES):
+            yield
+    finally:
+        os.environ.pop(name)
+        if before is not None:
+            os.environ[name] = before
 
 
 def agreed(value: Any) -> Any:

@@ -82,7 +82,13 @@ def differences(exp_dir: Path, inputs: dict) -> dict | None:
     path = exp_dir / "run.json"
     if not path.exists():
         return None
-    saved = {new_name(key): value for key, value in json.loads(path.read_text()).items()}
+    try:
+        saved = dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"{path} is damaged: move {exp_dir} away, or give --tag a new name"
+        ) from None
+    saved = {new_name(key): value for key, value in saved.items()}
     saved = {key: new_value(key, value) for key, value in saved.items()}
     # Settings that an older version of the program did not have count as their defaults.
     before = flatten(as_dict(Config())) | saved
@@ -252,41 +258,6 @@ def describe(
         " are not used yet)"
     )
     return floor
-
-
-def engine_config(cfg: Config, dtype: torch.dtype) -> dict:
-    """DeepSpeed's configuration: ZeRO and communication from its JSON file, the rest from ours.
-
-    Raises FileNotFoundError, or ValueError when the file does not go with our settings.
-    """
-    path = Path(cfg.train.deepspeed)
-    if not path.exists():
-        raise FileNotFoundError(f"{path} is missing: train.deepspeed names a DeepSpeed JSON file")
-    engine = json.loads(path.read_text())
-    zero_3 = engine.get("zero_optimization", {}).get("stage") == 3
-    if cfg.model.quantise != "none" and zero_3:
-        raise ValueError(
-            f"{path}: ZeRO 3 cannot shard a quantised LLM (model.quantise={cfg.model.quantise}):"
-            " use stage 0, 1 or 2, or model.quantise=none"
-        )
-    if cfg.encoders.video_lora_rank and zero_3:
-        # ZeRO 3 needs as many passes on each device, but the encoder takes a few clips at a time.
-        raise ValueError(
-            f"{path}: ZeRO 3 cannot train the video encoder (encoders.video_lora_rank"
-            f" {cfg.encoders.video_lora_rank}): use stage 0, 1 or 2"
-        )
-    ours = {
-        "train_micro_batch_size_per_gpu": 1,  # nominal: a batch is limited by its frames
-        "gradient_accumulation_steps": cfg.train.accumulation,
-        "gradient_clipping": cfg.train.max_grad_norm,
-        "bf16": {"enabled": dtype == torch.bfloat16},
-        "steps_per_print": 10**9,
-        "zero_allow_untested_optimizer": True,
-    }
-    twice = sorted((engine.keys() & ours.keys()) | (engine.keys() & {"optimizer", "scheduler"}))
-    if twice:
-        raise ValueError(f"{path} sets {', '.join(twice)}, which the train config sets: remove it")
-    return engine | ours
 
 
 def build_sampler(cfg: Config, data: FeatureDataset, model: MoMEModel) -> Sampler:

@@ -5,7 +5,6 @@ of words, such as `test_snrs="5 0 -5"`. Nothing here imports PyTorch, so that a 
 reported at once. What bash can check alone, such as numbers, avsr.sh has checked before.
 """
 
-import json
 import math
 import re
 import shlex
@@ -16,6 +15,7 @@ from mome import config
 from mome.config import NOISES, Config
 from mome.data import landmarks
 from mome.data.set_name import SetName
+from mome.training import engine_settings
 
 Values = dict[str, str | list[str] | dict[str, str]]
 
@@ -158,10 +158,7 @@ def check_training(cfg: Config, work_dir: Path, recipe_dir: Path) -> None:
             f"conf/{p.name}" for p in sorted(recipe_dir.glob("conf/deepspeed_*.json"))
         )
         raise ValueError(f"train.deepspeed '{name}': no such file; the recipe has {known}")
-    try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"train.deepspeed '{name}': this is not JSON: {error}") from None
+    engine_settings.build(cfg, path, bf16=False)
     check_scales([*cfg.model.scale_weights], cfg.model.task, "model.scale_weights")
     check_scales([*cfg.train.scale_odds], cfg.model.task, "train.scale_odds")
 

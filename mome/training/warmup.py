@@ -69,6 +69,11 @@ def warm_up(model: MoMEModel, data: FeatureDataset, cfg: TrainConfig, device: to
         loss = loss.detach()
         mean = loss if step == 0 else 0.95 * mean + 0.05 * loss
         if (step + 1) % 100 == 0 or step + 1 == warmup.num_steps:
+            if not math.isfinite(mean):
+                raise ValueError(
+                    f"projector warm-up: the CTC loss is not finite before step {step + 1}: lower"
+                    " train.ctc_warmup.lr, or set train.ctc_warmup.num_steps=0"
+                )
             left = (time.monotonic() - start) / (step + 1) * (warmup.num_steps - step - 1)
             log.info(
                 f"projector warm-up {step + 1}/{warmup.num_steps}: CTC loss {mean:.3f},"

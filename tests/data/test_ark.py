@@ -120,5 +120,5 @@ def test_a_missing_or_broken_index_says_so(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"x\.scp is missing: run"):
         ark.read_scp(tmp_path / "x.scp")
     (tmp_path / "x.scp").write_text("a x:1\na x:2\n")
-    with pytest.raises(ValueError, match=r"x\.scp is not an index"):
+    with pytest.raises(ValueError, match=r"x\.scp, line 2: a is on line 1 too"):
         ark.read_scp(tmp_path / "x.scp")

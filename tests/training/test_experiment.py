@@ -1,18 +1,15 @@
 """The folder of an experiment, and DeepSpeed's configuration."""
 
 import errno
-import json
 import os
 from pathlib import Path
 
 import pytest
-import torch
 
 from mome import files
-from mome.config import Config, EncodersConfig, ModelConfig, TrainConfig
+from mome.config import Config, TrainConfig
 from mome.training import experiment
 from mome.training.experiment import (
-    engine_config,
     exclusive_lock,
     leave_out_unusable,
     open_experiment,
@@ -169,36 +166,6 @@ def test_a_setting_that_came_later_counts_as_its_default(tmp_path):
     assert not list(tmp_path.glob("x.*"))
     open_experiment(exp, later | {"model.router": "static"}, resume=True)
     assert len(list(tmp_path.glob("x.*"))) == 1
-
-
-def test_deepspeed_gets_our_settings_and_its_file_may_not_set_them(tmp_path):
-    path = tmp_path / "zero.json"
-    cfg = Config(train=TrainConfig(deepspeed=str(path), accumulation=3, max_grad_norm=7.0))
-    with pytest.raises(FileNotFoundError, match=r"zero\.json is missing: train\.deepspeed names"):
-        engine_config(cfg, torch.bfloat16)
-    path.write_text(json.dumps({"zero_optimization": {"stage": 2}}))
-    found = engine_config(cfg, torch.bfloat16)
-    assert found["zero_optimization"] == {"stage": 2} and found["bf16"] == {"enabled": True}
-    assert (found["gradient_accumulation_steps"], found["gradient_clipping"]) == (3, 7.0)
-    path.write_text(json.dumps({"optimizer": {}, "gradient_clipping": 1.0}))
-    with pytest.raises(ValueError, match="sets gradient_clipping, optimizer, which the train"):
-        engine_config(cfg, torch.bfloat16)
-
-
-@pytest.mark.parametrize(
-    "model, encoders, message",
-    [
-        ({"quantise": "4bit"}, {}, r"cannot shard a quantised LLM \(model.quantise=4bit\)"),
-        ({}, {"features": "online", "video_lora_rank": 4}, "cannot train the video encoder"),
-    ],
-)
-def test_what_zero_3_cannot_shard_is_refused(tmp_path, model, encoders, message):
-    path = tmp_path / "zero.json"
-    path.write_text(json.dumps({"zero_optimization": {"stage": 3}}))
-    train = TrainConfig(deepspeed=str(path))
-    cfg = Config(EncodersConfig(**encoders), ModelConfig(**model), train)
-    with pytest.raises(ValueError, match=f"ZeRO 3 {message}"):
-        engine_config(cfg, torch.bfloat16)
 
 
 def test_unusable_utterances_are_listed_and_too_many_are_an_error(

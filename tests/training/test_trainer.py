@@ -1,5 +1,6 @@
 """Bookkeeping of a run, with a real model and a stand-in for DeepSpeed's engine."""
 
+import math
 import os
 import signal
 from pathlib import Path
@@ -13,6 +14,7 @@ from mome import checkpoint
 from mome.bin.train import STOPPED, train
 from mome.config import Config, TrainConfig
 from mome.data.dataset import Pick, Sampler
+from mome.training import saved_states
 from mome.training import trainer as trainer_module
 from mome.training.distributed import sums_over_devices, total
 from mome.training.loader import ReadAhead
@@ -61,16 +63,15 @@ class Engine(torch.nn.Module):
 
     def save_checkpoint(self, folder, tag, client_state, exclude_frozen_parameters) -> None:
         state = {"optimizer": self.optimizer.state_dict(), "client": client_state}
-        torch.save(state, Path(folder, tag, "state.pt"))
+        state |= {"module": self.module.trained(), "dp_world_size": 1, "ds_config": {}}
+        torch.save(state | client_state, Path(folder, tag, "mp_rank_00_model_states.pt"))
         Path(folder, "latest").write_text(tag)
 
-    def load_checkpoint(self, folder, load_module_strict):
-        if not Path(folder, "latest").exists():
-            return None, {}
-        path = Path(folder, Path(folder, "latest").read_text())
-        state = torch.load(path / "state.pt")
+    def load_checkpoint(self, folder, tag, custom_load_fn):
+        path = Path(folder, tag)
+        state = torch.load(path / "mp_rank_00_model_states.pt", weights_only=False)  # as DeepSpeed
         self.optimizer.load_state_dict(state["optimizer"])
-        checkpoint.copy_parts(self.module, path, [""])
+        custom_load_fn(src=state["module"], dst=self.module)
         return path, state["client"]
 
 
@@ -143,17 +144,12 @@ def test_a_resumed_run_gives_the_losses_of_one_that_was_not_stopped(tmp_path, fe
     with (tmp_path / "stopped/metrics.jsonl").open("a") as file:  # lines of a step that was lost
         file.write('{"step": 4, "loss": 99}\n')
     resumed = trainer_in(tmp_path / "stopped", features)
-    resumed.resume()
+    resumed.resume(saved_states.newest_whole(tmp_path / "stopped", 1))
     assert resumed.step == 3
     run(resumed, features)
     assert metrics(tmp_path / "stopped") == metrics(tmp_path / "whole")
     weights = [checkpoint.read(tmp_path / exp / "best") for exp in ("whole", "stopped")]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-
-
-def test_without_a_checkpoint_there_is_nothing_to_resume(tmp_path, features):
-    with pytest.raises(ValueError, match="checkpoints holds no readable checkpoint"):
-        trainer_in(tmp_path, features).resume()
 
 
 def test_the_validation_loss_is_a_mean_over_tokens_whatever_the_batches(tmp_path, features):
@@ -209,7 +205,7 @@ def test_epochs_end_with_a_validation_and_a_checkpoint_and_survive_a_stop(tmp_pa
     with pytest.raises(SystemExit):
         run(stopped, features)
     resumed = trainer_in(tmp_path / "stopped", features, **EPOCHS)
-    resumed.resume()
+    resumed.resume("step_1")
     assert resumed.step == 1
     run(resumed, features)
     assert metrics(tmp_path / "stopped") == metrics(tmp_path / "whole")
@@ -218,9 +214,9 @@ def test_epochs_end_with_a_validation_and_a_checkpoint_and_survive_a_stop(tmp_pa
 def test_epochs_cannot_be_resumed_with_steps_of_another_size(tmp_path, features):
     trainer_in(tmp_path, features, **EPOCHS).save()
     with pytest.raises(ValueError, match="made with 2 batches a step and this run has 4"):
-        trainer_in(tmp_path, features, **EPOCHS, accumulation=4).resume()
+        trainer_in(tmp_path, features, **EPOCHS, accumulation=4).resume("step_0")
     trainer_in(tmp_path / "steps", features).save()
-    trainer_in(tmp_path / "steps", features, accumulation=4).resume()
+    trainer_in(tmp_path / "steps", features, accumulation=4).resume("step_0")
 
 
 def test_steps_that_are_written_later_are_the_same_and_a_checkpoint_has_all_before_it(
@@ -296,3 +292,68 @@ def test_a_step_reads_nothing_back_from_the_device(features, process_group, monk
     names = names_of_stats(model.scales)
     sums = sums_over_devices([(stats, weight)], names, meta, [llm_tokens, 0.5, True])
     assert sums.device == meta and len(sums) == 2 * len(names) + 3
+
+
+class Diverging(Engine):
+    """From a batch on, the loss or a gradient is not finite."""
+
+    def __init__(self, engine: Engine, batch: int, spoiled: str):
+        super().__init__(engine.module)
+        self.at, self.spoiled = batch, spoiled
+
+    def forward(self, **batch):
+        loss, stats, weight = super().forward(**batch)
+        if self.training and self.num_batches == self.at:
+            self.utterances = batch["utterances"]
+            if self.spoiled == "loss":
+                loss = loss * math.nan
+                stats["loss"] = loss.detach()
+        return loss, stats, weight
+
+    def backward(self, loss: torch.Tensor) -> None:
+        super().backward(loss)
+        if self.training and self.num_batches == self.at and self.spoiled == "gradient":
+            next(iter(self.module.trained().values())).grad.fill_(math.inf)
+
+
+@pytest.mark.parametrize("most_unwritten", [0, 1])
+@pytest.mark.parametrize("batch", [4, 5])
+def test_a_loss_that_is_not_finite_stops_the_run_before_anything_is_saved(
+    tmp_path, features, batch, most_unwritten
+):
+    trainer = trainer_in(tmp_path, features, data_workers="0")
+    trainer.engine = engine = Diverging(trainer.engine, batch, "loss")
+    trainer.most_unwritten = most_unwritten  # 1 on a GPU, which is asked a step later
+    with pytest.raises(
+        ValueError, match=r"step 3: the loss is not finite in the batch of s\d"
+    ) as e:
+        run(trainer, features)
+    assert "checkpoints/step_2, and --resume continues from it" in str(e.value)
+    assert (tmp_path / "not_finite.txt").read_text().split() == engine.utterances
+    assert [p.name for p in checkpoint.steps(tmp_path)] == ["step_2"]
+    assert steps_of(tmp_path) == [1, 2]
+    assert saved_states.newest_whole(tmp_path, 1) == "step_2"
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run_before_it_is_saved(tmp_path, features):
+    trainer = trainer_in(tmp_path, features, valid_every=100)
+    trainer.engine = Diverging(trainer.engine, 7, "gradient")  # the last one before step 4 is saved
+    with pytest.raises(ValueError, match=r"step 4: the weights .* are not finite, so .*step_4 is"):
+        run(trainer, features)
+    assert [p.name for p in checkpoint.steps(tmp_path)] == ["step_2"]
+
+
+def test_a_validation_loss_that_is_not_finite_stops_the_run(tmp_path, features):
+    trainer = trainer_in(tmp_path, features)
+    with torch.no_grad():
+        next(iter(trainer.engine.module.trained().values())).fill_(math.nan)
+    with pytest.raises(ValueError, match="step 0: the validation loss is nan: lower"):
+        trainer.validate()
+    assert not (tmp_path / "best").exists()
+
+
+def test_a_line_that_was_cut_off_does_not_keep_a_run_from_going_on(tmp_path, features):
+    trainer_in(tmp_path, features).save()
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0, "a": 1}\n{"step": 1}\n{"ste')
+    trainer_in(tmp_path, features).resume("step_0")
+    assert metrics(tmp_path) == [{"step": 0, "a": 1}]

@@ -180,11 +180,13 @@ def connect(device: str) -> None:
 
 def build(llm: Any, cfg: Config, dims: dict[str, int], device: str, dtype: torch.dtype) -> Any:
     """DeepSpeed's engine around a model, as mome.bin.train builds it."""
-    from mome.training import distributed, experiment
+    from mome.training import distributed, engine_settings
 
     torch.manual_seed(0)
     model = MoMEModel(cfg.model, sharing(llm), Words(), dims).to(device)
-    engine = distributed.start_engine(model, cfg, experiment.engine_config(cfg, dtype))
+    bf16 = dtype == torch.bfloat16
+    settings = engine_settings.build(cfg, Path(cfg.train.deepspeed), bf16)
+    engine = distributed.start_engine(model, cfg, settings)
     engine.train()
     return engine
 
