@@ -152,7 +152,7 @@ def test_an_archive_with_another_sum_is_fetched_again_and_never_unpacked(server,
     assert files_in(tmp_path) == {"s2/lbax4n.mpg"}
     server.files["s1.zip"] = bytes(other)
     server.sums["s1.zip"] = "0" * 32
-    with pytest.raises(ValueError, match="its md5 is .*, but the record says 0000"):
+    with pytest.raises(ValueError, match=r"its md5 is .*, but the record says 0000"):
         fetch(server, tmp_path, "--only", "s1.zip", "--tries", "2")
     assert not (tmp_path / "s1").exists()
 

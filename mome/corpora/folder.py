@@ -21,6 +21,7 @@ import io
 import logging
 import os
 import re
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -246,7 +247,11 @@ def clean(name: str) -> str:
 
 def fault_of_name(name: str) -> str:
     """Why a name cannot be part of an id, even with `_` for a space; "" when it can."""
-    return tree.fault_of_name(clean(name)) or ("" if "\n" not in name else "it has two lines")
+    if fault := tree.fault_of_name(clean(name)):
+        return fault
+    if any(not c.isprintable() and unicodedata.category(c) != "Zs" for c in name):
+        return "its name holds a line break or a control character; rename it"
+    return ""
 
 
 def faulty(root: Path, path: Path, fault: str, speaker: str = "") -> Clip:

@@ -74,19 +74,20 @@ def read_listed(
     for name in names:
         broadcast, _, clip = name.partition("/")
         path = folder / broadcast / f"{clip}.mp4"
+        if not re.fullmatch(r"[^/]+", clip) or {broadcast, clip} & {"", ".", ".."}:
+            fault = f"{list_name} has '{tree.printable(name)}', which is not <broadcast>/<clip>"
+            clips.append(
+                Clip(f"{list_name}-{tree.make_id(name)}", list_name, path, "", fault=fault)
+            )
+            continue
         try:
-            if not re.fullmatch(r"[^/]+", clip) or {broadcast, clip} & {"", ".", ".."}:
-                raise ValueError(
-                    f"{list_name} has '{tree.printable(name)}', which is not <broadcast>/<clip>"
-                )
             if broadcast not in files and os.path.lexists(path.parent):
                 if fault := tree.fault_of_folder(path.parent):
                     raise ValueError(fault)
                 media, texts = (tree.by_stem(path.parent, [s]) for s in (".mp4", ".txt"))
                 files[broadcast] = media, texts
         except ValueError as error:
-            speaker = broadcast if clip else list_name
-            clips.append(faulty_clip(folder / f"{clip or name}.mp4", str(error), speaker))
+            clips.append(faulty_clip(path, str(error), broadcast))
             continue
         media, texts = files.get(broadcast, ({}, {}))
         clips += read_clip(path.parent, clip, media.get(clip, []), texts.get(clip, []), max_seconds)

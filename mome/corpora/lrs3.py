@@ -52,11 +52,15 @@ def read_split(root: Path, split: str) -> list[Clip]:
 
 
 def validation_videos(trainval: list[Clip]) -> set[str]:
-    """Videos in the order of their hash, until they have the share of clips for validation."""
+    """Videos in the order of their hash, until they have the share of clips for validation.
+
+    Videos whose clips all have a fault are not among them.
+    """
     clips: dict[str, int] = {}
     for clip in trainval:
         clips[clip.speaker] = clips.get(clip.speaker, 0) + 1
-    order = sorted(clips, key=lambda video: hashlib.sha256(video.encode()).hexdigest())
+    usable = {clip.speaker for clip in trainval if not clip.fault}
+    order = sorted(usable, key=lambda video: hashlib.sha256(video.encode()).hexdigest())
     chosen: set[str] = set()
     for video in order:
         if sum(clips[v] for v in chosen) >= VALID_SHARE * len(trainval):
