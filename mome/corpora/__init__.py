@@ -1,18 +1,19 @@
 """Corpora, one file each: how the corpus lies on disk, and its clips by set.
 
 Every file has the names of `Corpus` below. Commands find a corpus by the name of its file, so a new
-corpus is one new file here. `text_file.py` is no corpus: it reads the text files of LRS2, LRS3 and
-mini, and lists the clips of a folder of them.
+corpus is one new file here. Two files are no corpus: `tree.py` looks at folders and files, and
+`text_file.py` reads the text files of LRS2, LRS3 and mini, and lists the clips of a folder of them.
 """
 
 import importlib
+import os
 import pkgutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, cast
 
-SHARED = {"text_file"}  # files here that are not a corpus
+SHARED = {"text_file", "tree"}  # files here that are not a corpus
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,15 @@ class Clip:
 
 @dataclass(frozen=True)
 class Coverage:
-    """How complete a split is: its clips that have media and text, and how many it should have."""
+    """How complete a split is: its clips that have media and text, and how many it should have.
+
+    `unit` names what is counted when it is not clips.
+    """
 
     split: str
     found: int
     expected: int
+    unit: str = "clips"
 
     @property
     def missing(self) -> int:
@@ -102,5 +107,5 @@ def sort(clips: Iterable[Clip]) -> list[Clip]:
 
 def count_clips(split: str, clips: Iterable[Clip], expected: int) -> Coverage:
     """How complete a split with these clips is; a clip that was cut into pieces counts once."""
-    found = {clip.media_path for clip in clips if clip.text and clip.media_path.exists()}
+    found = {clip.media_path for clip in clips if clip.text and os.path.isfile(clip.media_path)}
     return Coverage(split, len(found), expected)

@@ -8,10 +8,12 @@ The 19 digits identify a broadcast and stand for the speaker, who is not named. 
 put some broadcasts into several sets; we follow the lists.
 """
 
+import os
+import re
 from pathlib import Path
 
-from mome.corpora import Clip, Coverage, choose_hours, count_clips, sort
-from mome.corpora.text_file import MAX_SECONDS, read_clip
+from mome.corpora import Clip, Coverage, choose_hours, count_clips, sort, tree
+from mome.corpora.text_file import MAX_SECONDS, faulty_clip, read_clip
 
 LISTS = {"train": ("pretrain", "train"), "valid": ("val",), "test": ("test",)}
 EXPECTED = {"pretrain": 96_318, "train": 45_839, "val": 1_082, "test": 1_243}  # clips
@@ -33,7 +35,7 @@ def list_sets(root: str | Path, hours: int | None = None) -> dict[str, list[Clip
 def media_folder(root: Path) -> Path:
     """The folder mvlrs_v1: `root` itself, or the one in it."""
     for folder in (root / MEDIA, root):
-        if (folder / "main").is_dir():
+        if os.path.isdir(folder / "main"):
             return folder
     raise FileNotFoundError(
         f"{root} has no {MEDIA}/main: give the folder that holds {MEDIA} and the lists"
@@ -44,8 +46,8 @@ def read_list(media: Path, split: str) -> list[str]:
     """The names `<broadcast>/<clip>` of a list, each once."""
     for folder in (media.parent, media):
         path = folder / f"{split}.txt"
-        if path.is_file():
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        if os.path.isfile(path):
+            lines = tree.read_text(path, tree.MAX_TABLE).splitlines()
             return list(dict.fromkeys(line.split()[0] for line in lines if line.strip()))
     raise FileNotFoundError(
         f"{split}.txt is neither in {media.parent} nor in {media}: the lists of LRS2 say which"
@@ -60,17 +62,35 @@ def read_split(media: Path, split: str) -> list[Clip]:
     """
     folder = media / ("pretrain" if split == "pretrain" else "main")
     longest = MAX_SECONDS if split == "pretrain" else None
+    return read_listed(folder, read_list(media, split), f"{split}.txt", longest)
+
+
+def read_listed(
+    folder: Path, names: list[str], list_name: str, max_seconds: float | None = None
+) -> list[Clip]:
+    """The clips `<broadcast>/<clip>` of a list, whose media and texts lie in `folder`."""
     clips: list[Clip] = []
-    listings: dict[Path, dict[str, Path]] = {}  # of each broadcast: its files by lower-case name
-    for name in read_list(media, split):
-        path = folder / name
-        if path.parent not in listings:
-            found = path.parent.iterdir() if path.parent.is_dir() else []
-            listings[path.parent] = {f.name.lower(): f for f in found}
-        files = listings[path.parent]
-        media_path = files.get(f"{path.name}.mp4", path.with_name(f"{path.name}.mp4"))
-        text_path = files.get(f"{path.name}.txt")
-        clips += read_clip(media_path, text_path, path.parent.name, longest)
+    files: dict[str, tuple[dict[str, list[Path]], dict[str, list[Path]]]] = {}  # of each broadcast
+    for name in names:
+        broadcast, _, clip = name.partition("/")
+        path = folder / broadcast / f"{clip}.mp4"
+        if not re.fullmatch(r"[^/]+", clip) or {broadcast, clip} & {"", ".", ".."}:
+            fault = f"{list_name} has '{tree.printable(name)}', which is not <broadcast>/<clip>"
+            clips.append(
+                Clip(f"{list_name}-{tree.make_id(name)}", list_name, path, "", fault=fault)
+            )
+            continue
+        try:
+            if broadcast not in files and os.path.lexists(path.parent):
+                if fault := tree.fault_of_folder(path.parent):
+                    raise ValueError(fault)
+                media, texts = (tree.by_stem(path.parent, [s]) for s in (".mp4", ".txt"))
+                files[broadcast] = media, texts
+        except ValueError as error:
+            clips.append(faulty_clip(path, str(error), broadcast))
+            continue
+        media, texts = files.get(broadcast, ({}, {}))
+        clips += read_clip(path.parent, clip, media.get(clip, []), texts.get(clip, []), max_seconds)
     return clips
 
 

@@ -8,9 +8,10 @@ are cut between words.
 """
 
 import hashlib
+import os
 from pathlib import Path
 
-from mome.corpora import Clip, Coverage, choose_hours, count_clips, sort
+from mome.corpora import Clip, Coverage, choose_hours, count_clips, sort, tree
 from mome.corpora.text_file import MAX_SECONDS, clips_of_folder
 
 HOURS: tuple[int, ...] = (433, 30)
@@ -38,23 +39,28 @@ def splits_of(hours: int | None) -> list[str]:
 
 
 def read_split(root: Path, split: str) -> list[Clip]:
-    """The clips of a split, those of pretrain in pieces."""
-    if not (root / split).is_dir():
+    """The clips of a split, those of pretrain in pieces; files beside the folders are ignored."""
+    if not os.path.isdir(root / split):
         raise FileNotFoundError(
             f"{root / split} is not a folder: LRS3 has pretrain, trainval and test, and in each a"
             " folder for each video"
         )
     longest = MAX_SECONDS if split == "pretrain" else None
-    videos = sorted(path for path in (root / split).iterdir() if path.is_dir())
+    videos = [root / split / name for name in tree.names_in(root / split)]
+    videos = [path for path in videos if not os.path.isfile(path)]
     return [clip for video in videos for clip in clips_of_folder(video, longest)]
 
 
 def validation_videos(trainval: list[Clip]) -> set[str]:
-    """Videos in the order of their hash, until they have the share of clips for validation."""
+    """Videos in the order of their hash, until they have the share of clips for validation.
+
+    Videos whose clips all have a fault are not among them.
+    """
     clips: dict[str, int] = {}
     for clip in trainval:
         clips[clip.speaker] = clips.get(clip.speaker, 0) + 1
-    order = sorted(clips, key=lambda video: hashlib.sha256(video.encode()).hexdigest())
+    usable = {clip.speaker for clip in trainval if not clip.fault}
+    order = sorted(usable, key=lambda video: hashlib.sha256(video.encode()).hexdigest())
     chosen: set[str] = set()
     for video in order:
         if sum(clips[v] for v in chosen) >= VALID_SHARE * len(trainval):

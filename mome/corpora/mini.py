@@ -14,17 +14,17 @@ speakers nor voices nor sentences.
 text and the face track, in pretrain also the times of the words.
 """
 
+import os
+from dataclasses import replace
 from pathlib import Path
 
-from mome.corpora import Clip, Coverage, choose_hours, sort
-from mome.corpora.text_file import read_text_file
+from mome.corpora import Clip, Coverage, choose_hours, lrs2, sort, tree
+from mome.corpora.text_file import clips_of_folder
 
 SETS = ("train", "valid", "test")
 HOURS: tuple[int, ...] = ()
 SPEAKERS_DISJOINT = True
 LRS3_FOLDERS = {"train": ("pretrain", "trainval"), "valid": ("trainval",), "test": ("test",)}
-LRS2_LISTS = {"train": ("pretrain", "train"), "valid": ("val",), "test": ("test",)}
-LRS2_MEDIA = "mvlrs_v1"
 
 
 def list_sets(root: str | Path, hours: int | None = None) -> dict[str, list[Clip]]:
@@ -48,46 +48,46 @@ def list_clips(root: str | Path, set_name: str) -> list[Clip]:
     root = Path(root)
     if set_name not in SETS:
         raise ValueError(f"the mini corpus has the sets {', '.join(SETS)}, not '{set_name}'")
-    is_lrs2 = (root / LRS2_MEDIA).is_dir()
-    paths = lrs2_media(root, set_name) if is_lrs2 else lrs3_media(root, set_name)
-    if not paths:
+    is_lrs2 = os.path.isdir(root / lrs2.MEDIA)
+    clips = lrs2_clips(root, set_name) if is_lrs2 else lrs3_clips(root, set_name)
+    if not clips:
         raise FileNotFoundError(
             f"{root} has no clips for {set_name}: run stage 0 of egs/mini, or "
             f"python -m mome.bin.synthesise {root}"
         )
-    return sort(map(read_clip, paths))
+    return sort(map(with_phones, clips))
 
 
-def lrs3_media(root: Path, set_name: str) -> list[Path]:
-    """The media of a set in the layout of LRS3."""
-    folders = LRS3_FOLDERS[set_name]
-    return [path for folder in folders for path in root.glob(f"{folder}/{set_name}*/*.mp4")]
+def lrs3_clips(root: Path, set_name: str) -> list[Clip]:
+    """The clips of a set in the layout of LRS3."""
+    folders = [root / name for name in LRS3_FOLDERS[set_name] if os.path.isdir(root / name)]
+    speakers = [
+        folder / name
+        for folder in folders
+        for name in tree.names_in(folder)
+        if name.startswith(set_name) and not os.path.isfile(folder / name)
+    ]
+    return [clip for speaker in speakers for clip in clips_of_folder(speaker)]
 
 
-def lrs2_media(root: Path, set_name: str) -> list[Path]:
-    """The media on the lists of a set, whether they exist or not."""
-    paths = []
-    for name in LRS2_LISTS[set_name]:
+def lrs2_clips(root: Path, set_name: str) -> list[Clip]:
+    """The clips on the lists of a set, whether they exist or not."""
+    clips: list[Clip] = []
+    for name in lrs2.LISTS[set_name]:
         list_path = root / f"{name}.txt"
-        if not list_path.exists():
+        if not os.path.isfile(list_path):
             raise FileNotFoundError(
                 f"{list_path} is missing: the lists say which clips are for {set_name}; run "
                 f"python -m mome.bin.synthesise {root} --layout lrs2 again"
             )
-        folder = root / LRS2_MEDIA / ("pretrain" if name == "pretrain" else "main")
-        lines = list_path.read_text().split("\n")
-        paths += [folder / f"{line.split()[0]}.mp4" for line in lines if line.strip()]
-    return paths
+        folder = root / lrs2.MEDIA / ("pretrain" if name == "pretrain" else "main")
+        lines = tree.read_text(list_path, tree.MAX_TABLE).splitlines()
+        names = [line.split()[0] for line in lines if line.strip()]
+        clips += lrs2.read_listed(folder, names, list_path.name)
+    return clips
 
 
-def read_clip(media_path: Path) -> Clip:
-    """The clip of a media file, with what lies next to the file."""
-    speaker = media_path.parent.name
-    text_path, phones_path = media_path.with_suffix(".txt"), media_path.with_suffix(".phones")
-    return Clip(
-        utterance=f"{speaker}-{media_path.stem}",
-        speaker=speaker,
-        media_path=media_path,
-        text=read_text_file(text_path).text if text_path.exists() else "",
-        phones_path=phones_path if phones_path.exists() else None,
-    )
+def with_phones(clip: Clip) -> Clip:
+    """The clip with the times of its phones, when they lie next to it."""
+    path = clip.media_path.with_suffix(".phones")
+    return replace(clip, phones_path=path) if os.path.isfile(path) else clip

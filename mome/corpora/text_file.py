@@ -15,12 +15,13 @@ Any section may be missing. Columns are found by their names.
 
 import itertools
 import math
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mome.corpora import Clip
+from mome.corpora import Clip, tree
 
 MAX_SECONDS = 16.0  # longer clips of pretrain are cut into pieces
 MARKS = re.compile(r"\{[^}]*\}")  # {LG}, {NS}: laughter, noise
@@ -59,11 +60,14 @@ def normalise(text: str) -> str:
 
 
 def read_text_file(path: str | Path) -> TextFile:
-    """Read a text file. Raises ValueError that names the file and the line at fault."""
+    """Read a text file. Raises ValueError that names the file and the line at fault.
+
+    Times of words must be finite and in order.
+    """
     headers: dict[str, str] = {}
     words: list[Word] = []
     columns: list[str] = []  # of the section that the line is in
-    for line in Path(path).read_text(encoding="utf-8-sig").splitlines():
+    for line in tree.read_text(Path(path)).splitlines():
         name, colon, value = line.partition(":")
         parts = line.split()
         if not parts:
@@ -74,6 +78,12 @@ def read_text_file(path: str | Path) -> TextFile:
             columns = [part.upper() for part in parts]
         elif "WORD" in columns:
             words += _read_word(path, line, dict(zip(columns, parts, strict=False)))
+    for before, word in itertools.pairwise([Word("", 0.0, 0.0), *words]):
+        if not before.start <= word.start <= word.end < math.inf:
+            raise ValueError(
+                f"{path}: the times of '{word.word}', {word.start:g} to {word.end:g} s, are not in"
+                " order"
+            )
     return TextFile(normalise(headers.get("Text", "")), headers, words)
 
 
@@ -121,27 +131,46 @@ def clips_of_folder(folder: Path, max_seconds: float | None = None) -> Iterator[
     """The clips `<5 digits>.{mp4,txt}` in the folder of a speaker; ids are `<folder>-<clip>`.
 
     Extensions may be in upper case. A text without its media file is included, so that stage 0
-    reports the missing file. With `max_seconds`, longer clips are cut into pieces.
+    reports the missing file. With `max_seconds`, longer clips are cut into pieces. A folder that
+    cannot be read is one clip with a fault.
     """
-    media: dict[str, Path] = {}
-    texts: dict[str, Path] = {}
-    for path in folder.iterdir():
-        for suffix, found in ((".mp4", media), (".txt", texts)):
-            if path.suffix.lower() == suffix and not path.name.startswith("."):
-                found[path.stem] = path
-    for stem in sorted(media.keys() | texts.keys()):
-        media_path = media.get(stem, folder / f"{stem}.mp4")
-        yield from read_clip(media_path, texts.get(stem), folder.name, max_seconds)
+    try:
+        if fault := tree.fault_of_folder(folder):
+            raise ValueError(fault)
+        media, texts = tree.by_stem(folder, [".mp4"]), tree.by_stem(folder, [".txt"])
+    except ValueError as error:
+        yield faulty_clip(folder, str(error))
+        return
+    for stem in sorted(media.keys() | texts.keys(), key=os.fsencode):
+        found = media.get(stem, []), texts.get(stem, [])
+        yield from read_clip(folder, stem, *found, max_seconds)
 
 
 def read_clip(
-    media_path: Path, text_path: Path | None, speaker: str, max_seconds: float | None
+    folder: Path,
+    stem: str,
+    media_paths: list[Path],
+    text_paths: list[Path],
+    max_seconds: float | None = None,
 ) -> Iterator[Clip]:
-    """A clip, or its pieces when it is longer than `max_seconds`.
+    """The clip of this name in the folder of a speaker, or its pieces.
 
-    Nothing is raised for a text file that cannot be read: the clip says so in `fault`.
+    Args:
+        media_paths, text_paths: its files; more than one is a fault, as are files that cannot be
+            read. Nothing is raised: the clip says so in `fault`.
+        max_seconds: a longer clip is cut into pieces.
     """
-    name = f"{speaker}-{media_path.stem}"
+    media_path, several = tree.only_one(media_paths)
+    text_path, more_texts = tree.only_one(text_paths)
+    media_path = media_path or folder / f"{stem}.mp4"
+    fault = tree.fault_of_name(stem)
+    fault = f"{tree.printable(media_path)}: {fault}" if fault else several or more_texts
+    if not fault and media_paths:
+        fault = tree.fault_of_file(media_path)
+    if fault:
+        yield faulty_clip(media_path, fault, folder.name)
+        return
+    name, speaker = f"{folder.name}-{stem}", folder.name
     if text_path is None:
         yield Clip(name, speaker, media_path, "")
         return
@@ -152,7 +181,29 @@ def read_clip(
             limit = None if words else max_seconds  # a clip without word times cannot be cut
             yield Clip(name, speaker, media_path, content.text, max_seconds=limit)
             return
-        for k, (start, end, text) in enumerate(pieces(words, max_seconds)):
-            yield Clip(f"{name}-{k:02d}", speaker, media_path, text, times=(start, end))
+        parts = _pieces_of(text_path, words, max_seconds)
     except ValueError as error:
-        yield Clip(name, speaker, media_path, "", fault=f"{text_path}: {error}")
+        yield faulty_clip(media_path, str(error), speaker)
+        return
+    for k, (start, end, text) in enumerate(parts):
+        yield Clip(f"{name}-{k:02d}", speaker, media_path, text, times=(start, end))
+
+
+def faulty_clip(path: Path, fault: str, speaker: str | None = None) -> Clip:
+    """A clip that cannot be used, or a whole folder when no speaker is given.
+
+    Its ids are those of the file or folder, with `%20` for a space and so on.
+    """
+    if speaker is None:
+        name = tree.make_id(path.name)
+        return Clip(name, name, path, "", fault=fault)
+    speaker = tree.make_id(speaker)
+    return Clip(f"{speaker}-{tree.make_id(path.stem)}", speaker, path, "", fault=fault)
+
+
+def _pieces_of(path: Path, words: list[Word], max_seconds: float):
+    """`pieces`, with the file in the error."""
+    try:
+        return pieces(words, max_seconds)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None

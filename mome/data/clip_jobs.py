@@ -30,6 +30,8 @@ def mark(entry: str | Path, *options: object) -> str:
         info = os.stat(path)
     except FileNotFoundError:
         return "missing"
+    except OSError as error:  # it cannot be read, which the work on it says in words
+        return f"unreadable: {error.strerror}"
     return " ".join(map(str, (info.st_size, info.st_mtime_ns, *options, *(frames or ()))))
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mome import corpora, files
-from mome.corpora import Clip, Coverage
+from mome.corpora import Clip, Coverage, tree
 from mome.data import (
     SAMPLE_RATE,
     VIDEO_FPS,
@@ -66,10 +66,16 @@ def prepare_corpus(
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder: give the folder of the {name} corpus")
+    if tree.printable(root.resolve()) != str(root.resolve()):
+        raise ValueError(
+            f"{tree.printable(root.resolve())}: tables cannot hold this name; rename the folder"
+        )
     corpus = corpora.load(name)
     check_coverage(corpus.coverage(root, hours), allow_missing)
     sets = corpus.list_sets(root, hours)
     check_disjoint(sets, corpus.SPEAKERS_DISJOINT)
+    for set_name, clips in sets.items():
+        check_faults(clips, data_dir / set_name, options)
     for set_name, clips in sets.items():
         prepare_set(clips, data_dir / set_name, options)
 
@@ -77,10 +83,10 @@ def prepare_corpus(
 def check_coverage(rows: list[Coverage], allow_missing: bool) -> None:
     """Log how complete each split is. Raises ValueError when clips are missing and may not be."""
     for row in rows:
-        log.info(f"{row.split}: {row.found} clips found, {row.expected} expected")
+        log.info(f"{row.split}: {row.found} {row.unit} found, {row.expected} expected")
     short = [row for row in rows if row.missing]
     if short and not allow_missing:
-        text = "; ".join(f"{r.split} has {r.found} clips of {r.expected}" for r in short)
+        text = "; ".join(f"{r.split} has {r.found} {r.unit} of {r.expected}" for r in short)
         raise ValueError(
             f"the corpus is not whole: {text}. Only clips with media and text count; add what is"
             " missing, or give --allow_missing to use what there is"
@@ -88,11 +94,14 @@ def check_coverage(rows: list[Coverage], allow_missing: bool) -> None:
 
 
 def check_disjoint(sets: dict[str, list[Clip]], speakers: bool = True) -> None:
-    """Raise ValueError when two clips have the same id or, with `speakers`, two sets a speaker."""
+    """Raise ValueError when two clips have the same id or, with `speakers`, two sets a speaker.
+
+    Clips that cannot be used do not count.
+    """
     set_of: dict[str, str] = {}
     path_of: dict[str, Path] = {}
     for name, clips in sets.items():
-        for clip in clips:
+        for clip in (clip for clip in clips if not clip.fault):
             if clip.utterance in path_of:
                 raise ValueError(
                     f"{path_of[clip.utterance]} and {clip.media_path} have the same utterance id,"
@@ -106,10 +115,29 @@ def check_disjoint(sets: dict[str, list[Clip]], speakers: bool = True) -> None:
                 )
 
 
+def check_faults(clips: list[Clip], data_dir: Path, options: Options) -> dict[str, str]:
+    """Why clips of a set cannot be used, as far as that is seen without reading their media.
+
+    Raises ValueError when these are too many already; they are listed in skipped.txt.
+    """
+    faults = {clip.utterance: fault for clip in clips if (fault := fault_of(clip))}
+    is_test = SetName.parse(data_dir).is_test
+    limits = options.max_skipped, options.max_skipped_test
+    try:
+        validation.check_skipped(faults, len(clips), is_test, data_dir / "skipped.txt", *limits)
+    except ValueError:
+        files.clear_stamp(data_dir)
+        datadir.write_skipped(data_dir, faults)
+        raise
+    return faults
+
+
 def prepare_set(clips: list[Clip], data_dir: Path, options: Options) -> None:
     """Extract the audio of a set and write its data directory."""
     audio_dir = options.audio_dir / data_dir.name
-    wavs = {c.utterance: audio_dir / f"{c.utterance}.wav" for c in clips}
+    faults = check_faults(clips, data_dir, options)
+    usable = [c for c in clips if c.utterance not in faults]
+    wavs = {c.utterance: audio_dir / f"{c.utterance}.wav" for c in usable}
     marks = {c.utterance: mark_of(c) for c in clips}
     inputs = stamp_inputs(clips, marks, audio_dir, options.media_paths)
     skipped = datadir.read_skipped(data_dir)
@@ -121,7 +149,7 @@ def prepare_set(clips: list[Clip], data_dir: Path, options: Options) -> None:
     files.clear_stamp(data_dir)
     results, num_new = clip_jobs.run(
         extract_audio,
-        {c.utterance: (c, wavs[c.utterance]) for c in clips},
+        {c.utterance: (c, wavs[c.utterance]) for c in usable},
         marks,
         wavs,
         audio_dir / "done.jsonl",
@@ -129,7 +157,7 @@ def prepare_set(clips: list[Clip], data_dir: Path, options: Options) -> None:
         f"audio {data_dir.name}",
         options.start,
     )
-    skipped = clip_jobs.skipped(results)
+    skipped = faults | clip_jobs.skipped(results)
     skipped_path = datadir.write_skipped(data_dir, skipped)
     is_test = SetName.parse(data_dir).is_test
     limits = options.max_skipped, options.max_skipped_test
@@ -141,7 +169,7 @@ def prepare_set(clips: list[Clip], data_dir: Path, options: Options) -> None:
     hours = sum(results[c.utterance]["seconds"] for c in kept) / 3600
     log.info(
         f"{data_dir}: {len(kept)} utterances, {hours:.2f} h, {len(skipped)} left out;"
-        f" the audio of {len(clips) - num_new} was there"
+        f" the audio of {len(usable) - num_new} was there"
     )
 
 
@@ -186,12 +214,15 @@ def tables_of(
 def extract_audio(clip: Clip, wav_path: Path) -> dict:
     """Write the audio of a clip or piece; returns its seconds and, of a piece, its video frames.
 
-    Raises ValueError or FileNotFoundError when the clip cannot be used: it has no text, no audio or
-    no video, they differ in length, or it is too long.
+    Raises ValueError when the clip cannot be used: it cannot be read, it has no audio or no video,
+    they differ in length, or it is too long.
     """
-    check_usable(clip)
-    samples = audio.read(clip.media_path)
-    num_frames = video.count_images(clip.media_path)
+    try:
+        samples = audio.read(clip.media_path)
+        num_frames = video.count_images(clip.media_path)
+    except OSError as error:  # of this file, so the others go on
+        reason = tree.reason_of(error) if error.strerror else error
+        raise ValueError(f"{clip.media_path} cannot be read: {reason}") from None
     check_lengths(clip, len(samples) / SAMPLE_RATE, num_frames)
     result: dict = {}
     if clip.times:
@@ -204,14 +235,15 @@ def extract_audio(clip: Clip, wav_path: Path) -> dict:
     return {"seconds": len(samples) / SAMPLE_RATE, **result}
 
 
-def check_usable(clip: Clip) -> None:
-    """Raise an error for a clip that need not be read to see that it cannot be used."""
+def fault_of(clip: Clip) -> str:
+    """Why a clip cannot be used, as far as that is seen without reading its media; or ""."""
     if clip.fault:
-        raise ValueError(clip.fault)
-    if not clip.media_path.exists():
-        raise FileNotFoundError(f"{clip.media_path} does not exist, but a text or a list names it")
-    if not clip.text:
-        raise ValueError(f"{clip.media_path} has no text")
+        return clip.fault
+    if not os.path.lexists(clip.media_path):
+        return f"{clip.media_path} does not exist, but a text or a list names it"
+    if fault := tree.fault_of_file(clip.media_path):
+        return fault
+    return "" if clip.text else f"{clip.media_path} has no text"
 
 
 def check_lengths(clip: Clip, seconds: float, num_frames: int) -> None:

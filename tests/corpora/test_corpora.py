@@ -24,9 +24,9 @@ def test_every_corpus_has_the_same_names(name):
 def test_a_new_corpus_is_a_new_file(tmp_path, monkeypatch):
     (tmp_path / "toy.py").write_text("HOURS = (1,)\n")
     monkeypatch.setattr(corpora, "__path__", [*corpora.__path__, str(tmp_path)])
-    assert corpora.names() == ["lrs2", "lrs3", "mini", "toy"]
+    assert corpora.names() == ["folder", "grid", "grid_overlapped", "lrs2", "lrs3", "mini", "toy"]
     assert corpora.load("toy").HOURS == (1,)
-    with pytest.raises(ValueError, match="no corpus 'text_file'; there are lrs2, lrs3, mini, toy"):
+    with pytest.raises(ValueError, match="no corpus 'text_file'; there are folder, grid, "):
         corpora.load("text_file")
 
 
