@@ -14,7 +14,7 @@ and a deletion to two substitutions: as many errors or some more.
 from pathlib import Path
 
 from mome.bin import Parser, run
-from mome.scoring import sets
+from mome.scoring import sets, statistics
 from mome.scoring.align import ALIGNMENTS
 from mome.scoring.texts import Rules
 
@@ -43,6 +43,10 @@ def main(argv: list[str] | None = None) -> None:
         parser.error("give an experiment folder, or --ref, --hyp and --out")
     result = sets.score_set(args.ref, args.hyp, args.out, args.utt2spk, args.token_model, rules)
     print(f"WER {result.error_rate:.2f} % ({result.errors} of {result.words} words)")
+    interval = statistics.error_rate_interval(result)
+    if interval:
+        drawn = f"{interval.num_drawn} {interval.drawn}"
+        print(f"95 % interval {interval.low:.2f} to {interval.high:.2f}, by bootstrap over {drawn}")
 
 
 def add_rules(parser: Parser) -> None:

@@ -53,8 +53,8 @@ CAPTIONS = {
     ),
     "similarity": (
         "Cosine between tokens by layer; layer 0 is the input of the LLM. Tokens are aligned in"
-        " time where the first line lies above the second, and tell utterances apart where the"
-        " second lies above the third."
+        " time where the line of the same time lies above that of other times, and tell utterances"
+        " apart where that of other times lies above that of another utterance."
     ),
     "tokens": (
         "Cosines between the tokens of one utterance before the LLM (MoME Fig. 4 and 8). A light"
@@ -158,7 +158,8 @@ def _router_finding(result: dict[str, Any]) -> str:
 
 def _agreement_finding(result: dict[str, Any]) -> str:
     parts = []
-    for kind, pairs in result["experts"]["agreement"].items():
+    by_kind = result["experts"]["agreement"]
+    for kind, pairs in ((kind, by_kind[kind]) for kind in KINDS if kind in by_kind):
         same, other = (
             [np.mean(pair[name]) for pair in pairs.values() if name in pair]
             for name in ("same", "other")
@@ -235,9 +236,7 @@ def load_by_kind(result: dict[str, Any]) -> Figure:
 def _load_of_kinds(experts: dict[str, Any]) -> dict[str, np.ndarray]:
     """Kind of token -> its load over all scales, (layers, experts)."""
     maps = {}
-    for kind in experts["entropy"]:
-        if kind == "all":
-            continue
+    for kind in (kind for kind in KINDS if kind in experts["entropy"]):
         counts = {s: experts["tokens"][s][kind] for s in experts["load"]}
         total = sum(n * np.array(experts["load"][s][kind]) for s, n in counts.items() if n)
         maps[f"{kind} tokens"] = total / sum(counts.values())
@@ -337,9 +336,9 @@ def similarity(result: dict[str, Any]) -> Figure | None:
         squeeze=False, layout="constrained",
     )  # fmt: skip
     for axes, (group, means) in zip(grid.flat, groups.items(), strict=False):
-        for name, values in means.items():
-            text, style = WITH[name]
-            axes.plot(range(len(values)), values, label=text, markersize=3.5, **style)
+        for name, (text, style) in WITH.items():
+            if name in means:
+                axes.plot(range(len(means[name])), means[name], label=text, markersize=3.5, **style)
         axes.set_title(group, fontsize=10)
         axes.axhline(0, color="0.7", linewidth=0.6)
         _by_layer(axes, "cosine")

@@ -18,7 +18,7 @@ from typing import Any
 
 from mome import files
 from mome.scoring import sclite, statistics, wer
-from mome.scoring.texts import Rules, read_table
+from mome.scoring.texts import Rules, digest, read_table
 
 FORM = 2  # of score.json; another number makes all scores anew
 SCORES = "score.json"
@@ -96,7 +96,7 @@ def score_set(
         for speaker, part in scores["wer"].by_speaker().items()
     }
     found["rules"] = asdict(rules)
-    found["digests"] = {"ref": files.digest(ref_path), "hyp": files.digest(hyp_path)}
+    found["digests"] = {"ref": digest(ref_path), "hyp": digest(hyp_path)}
     files.write_text(out_dir / SCORES, json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     return scores["wer"]
 

@@ -9,11 +9,11 @@ import json
 import logging
 from pathlib import Path
 
-from mome import files
 from mome.compression import Scale
 from mome.data.set_name import SetName
 from mome.scoring import wer
 from mome.scoring.statistics import Interval
+from mome.scoring.texts import digest
 
 UNITS = {"wer": "Words", "cer": "Characters", "ter": "Tokens"}
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def is_stale(path: Path, scores: dict) -> bool:
     """Whether a score.json is not that of the text which was decoded last."""
     text = path.with_name("text")
     kept = scores.get("digests", {}).get("hyp")
-    return bool(kept) and text.exists() and files.digest(text) != kept
+    return bool(kept) and text.exists() and digest(text) != kept
 
 
 def read_metrics(exp_dir: Path) -> list[dict]:

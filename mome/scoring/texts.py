@@ -1,5 +1,6 @@
 """Texts and tables for scoring: how they are read and by what rules they are compared."""
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,6 +75,11 @@ def read_table(path: Path, needs_value: bool = False) -> dict[str, str]:
     if not table:
         raise ValueError(f"{path} is empty")
     return table
+
+
+def digest(path: Path) -> str:
+    """A short text that changes when the content of a file does."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
 
 
 def _lines(path: Path) -> Iterable[str]:

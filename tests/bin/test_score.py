@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 from conftest import decoded_experiment, kaldi, random_texts
@@ -15,7 +16,11 @@ def test_two_texts_are_scored(tmp_path, capsys):
     counts = json.loads((tmp_path / "out/score.json").read_text())["wer"]
     errors = counts["substitutions"] + counts["deletions"] + counts["insertions"]
     rate, words = 100 * errors / counts["words"], counts["words"]
-    assert capsys.readouterr().out == f"WER {rate:.2f} % ({errors} of {words} words)\n"
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == f"WER {rate:.2f} % ({errors} of {words} words)"
+    assert re.fullmatch(
+        r"95 % interval \d+\.\d\d to \d+\.\d\d, by bootstrap over 40 utter.*", second
+    )
     lines = (tmp_path / "out/score_wer/ref.trn").read_text().splitlines()
     assert lines[0] == f"{refs['s0-000']} (s0-s0-000)"
     assert (tmp_path / "out/score_cer/result.txt").exists()
@@ -34,3 +39,26 @@ def test_texts_without_a_folder_for_the_scores_are_an_error(capsys):
         score.main(["--ref", "a", "--hyp", "b"])
     assert error.value.code == 2
     assert "give an experiment folder, or --ref, --hyp and --out" in capsys.readouterr().err
+
+
+def test_rules_are_those_of_the_options(tmp_path, capsys):
+    (tmp_path / "ref").write_text("u-1 The cat, sat\nu-2 b a\n")
+    (tmp_path / "hyp").write_text("u-1 the CAT sat\nu-2 a c\n")
+    paths = [word for name in ("ref", "hyp", "out") for word in (f"--{name}", str(tmp_path / name))]
+    score.main([*paths, "--ignore-case", "--remove", ",", "<unk>"])
+    assert capsys.readouterr().out.startswith("WER 40.00 % (2 of 5 words)")
+    score.main([*paths, "--alignment", "sclite"])
+    assert json.loads((tmp_path / "out/score.json").read_text())["wer"] == {
+        "sentences": 2,
+        "words": 5,
+        "substitutions": 2,
+        "deletions": 1,
+        "insertions": 1,
+        "wrong_sentences": 2,
+    }
+
+
+def test_an_experiment_and_texts_are_not_scored_together(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        score.main([str(tmp_path), "--ref", "a"])
+    assert "--out and --utt2spk, not both" in capsys.readouterr().err

@@ -129,6 +129,6 @@ def test_findings_are_the_means_of_the_figures(result):
     assert "differs by 0 points" in found["load_by_scale"]  # the same at both scales
     assert "differs by 17 points" in found["load_by_kind"]  # a quarter of 2/3
     assert "the entropy is 1.10 of at most 1.58 bits, and 45 %" in found["router"]
-    assert "video 85 and 60 %, audio 85 and 60 %" in found["agreement"]
+    assert "audio 85 and 60 %, video 85 and 60 %" in found["agreement"]
     assert "audio, two rates: +0.00 before the LLM, +0.00 at layer 0" in found["similarity"]
     assert found["tokens"] == ""

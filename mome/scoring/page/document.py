@@ -207,11 +207,12 @@ def run_facts(exp: Scored) -> list[tuple[str, Any]]:
 def all_tables(exp: Scored, others: list[Scored]) -> Html:
     """Every set and scale in every unit, speakers, and the other experiments; all folded."""
     text = "A click on a column sorts a table by it; a second click turns the order round."
-    parts = [tag("p", text)]
     caption = "Word error rate in per cent, with its 95 % interval."
-    parts.append(
-        fold("Word error rates of all sets", html.table(rate_rows(exp, exp.sets), caption))
-    )
+    parts = [
+        tag("p", text),
+        fold("Word error rates of all sets", html.table(rate_rows(exp, exp.sets), caption)),
+        fold("Word error rates by noise and SNR", *noise_tables(exp, others)),
+    ]
     for unit, title in tables.UNITS.items():
         scores = tables.read_scores(exp.exp_dir, unit)
         if scores:

@@ -21,7 +21,7 @@ MOST_WITH_BARS = 3  # other systems; more bars would hide each other
 def figure(drawn: Figure, name: str, caption: str, broad: bool = False) -> Html:
     """A drawing with its name and caption; a broad one scrolls on a small screen."""
     content = data_uri(figure_style.svg(drawn), "image/svg+xml")
-    image = tag("img", src=content, alt=f"{name}. {caption}", loading="lazy")
+    image = tag("img", src=content, alt=f"{name}. {caption}")
     if broad:
         image = tag("div", image, class_="box", tabindex=0, role="region", aria_label=name)
     text = tag("figcaption", tag("b", f"{name}. "), caption)

@@ -49,6 +49,9 @@ def test_each_speaker_each_set_and_each_experiment_has_its_row(page):
     assert len(rows) == 1 + 2 * 3
     details = rows_of(page, "Words: rates in per cent")
     assert details[1][:6] == ["test", "a4_v2", "3", "7", "85.7", "14.3"]
+    noise = rows_of(page, "Word error rate in per cent, with its 95 % interval; (+x %)")
+    assert noise[0] == ["noise", "SNR, dB", "a4_v2", "a16_v5", "a4 of other"]
+    assert noise[1][2].startswith("28.6 [") and noise[1][2].endswith("] (+33 %)")
     assert ["other", "a4", "42.9", "-", "-"] in rows_of(page, "Word error rate in per cent.")
 
 
