@@ -210,7 +210,7 @@ def read_row(table: Path, number: int, columns: list[str], fields: list[str]) ->
     row = dict(zip(columns, map(str.strip, fields), strict=False))
     path = table.parent / row.get("path", "")
     inside = Path(row.get("path", ""))
-    parts = inside.with_suffix("").parts
+    parts = (*inside.parent.parts, inside.stem)
     if inside.is_absolute() or ".." in parts:
         parts = (path.parent.name, path.stem)
     speaker = clean(row.get("speaker", "") or (parts[0] if len(parts) > 1 else table.parent.name))

@@ -5,7 +5,7 @@
 
 The name of a file is its sentence: `bbaf2n` is "bin blue at f two now". The text is taken from it,
 since many folders of alignments carry the number of another speaker in the public copy: the folder
-of a speaker is the one that has most of the names of the clips.
+of a speaker is the one that has nine in ten of the names of the clips.
 
 The sets are those of LipNet (arXiv 1611.01599) for unseen speakers: 1, 2, 20 and 22 are for tests.
 LipNet has no validation set; ours is speakers 3 and 4. `grid_overlapped.py` has LipNet's other
@@ -166,7 +166,7 @@ def alignment_folders(root: Path, clips: list[Clip]) -> dict[str, Path]:
         wanted = {clip.media_path.stem.lower() for clip in clips if clip.speaker == speaker}
         count = {folder: len(wanted & have) for folder, have in names.items()}
         best = max(count, key=lambda folder: (count[folder], folder == speaker), default="")
-        if best and 2 * count[best] > len(wanted):
+        if best and count[best] > 0.9 * len(wanted):
             found[speaker] = top / best
     return found
 

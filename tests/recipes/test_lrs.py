@@ -236,6 +236,31 @@ def test_a_dry_run_counts_the_parameters(corpus):
     assert {"lrs3": "(6.816M)", "lrs2": "(27.525M)"}[corpus] in done.stdout
 
 
+@pytest.mark.parametrize(
+    "options, fetched, prepared",
+    [
+        (["--hours", "5"], True, "prepare_data grid downloads/grid data --hours 5 --media_paths"),
+        (
+            ["--grid", "/", "--split", "overlapped"],
+            False,
+            "prepare_data grid_overlapped / data --m",
+        ),
+    ],
+)
+def test_stage_0_of_grid_downloads_the_corpus_unless_it_is_given(
+    commands, tmp_path, options, fetched, prepared
+):
+    options = [*options, "--stage", "0", "--stop_stage", "0", "--work_dir", str(tmp_path / "work")]
+    done = run("grid", *options, programs=tmp_path / "bin", timeout=60)
+    assert done.returncode == 0, done.stderr
+    lines = (tmp_path / "commands").read_text().splitlines()
+    assert any("fetch_grid.py downloads/grid" in line for line in lines) == fetched
+    (line,) = [line for line in lines if "prepare_data" in line]
+    assert prepared in line and "--max_skipped_test 0.01" in line
+    models = [line.split()[-1] for line in lines if "fetch_models.py" in line]
+    assert models == ["llm", "whisper"] and "check_models" in lines[-1]
+
+
 def test_a_dry_run_makes_no_folder(tmp_path):
     options = ["--train_config", "conf/train_mome_layer.yaml", "--work_dir", str(tmp_path / "new")]
     done = run("lrs3", *options, "--dry-run", timeout=60)

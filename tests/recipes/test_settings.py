@@ -132,6 +132,12 @@ def test_every_line_of_a_tuning_list_is_checked_before_the_first_one_runs(line, 
         ("lrs2", ["--allow_missing", "maybe"], "--allow_missing 'maybe': give true or false"),
         ("lrs2", [], "--lrs2 is not set: give the folder of LRS2"),
         ("lrs3", ["--lrs3", "/", "--avhubert", "x.pt"], "--avhubert 'x.pt' does not exist: give a"),
+        ("grid", ["--split", "seen"], "--split 'seen': give unseen or overlapped"),
+        ("grid", ["--hours", "30"], "--hours '30': give 5, or 22 (unseen) or 19 (overlapped)"),
+        ("grid", ["--allow_missing", "1"], "--allow_missing '1': give true or false"),
+        ("grid", ["--grid", "/none"], "--grid '/none' does not exist: give the folder of GRID"),
+        ("grid", ["--avhubert", "x.pt"], "--avhubert 'x.pt' does not exist: give a checkpoint"),
+        ("grid", ["--stage", "6"], "--stage '6': give a stage, 0 to"),
     ],
 )
 def test_the_settings_of_a_corpus_are_checked_too(corpus, options, message, tmp_path):
