@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 MOME = ROOT / "mome"
 FILES = sorted(MOME.rglob("*.py"))
 LEVELS = [  # a file imports from its own level and from those below
-    ["bin"],
+    ["bin", "demo"],
     ["transcribe", "scoring", "training", "synthesis"],
     ["model", "decoding", "checkpoint", "data", "corpora"],
     ["adapters", "inject", "encoders", "prompt", "alignment"],
