@@ -45,9 +45,6 @@ def count(model: MoMEModel, scale: Scale, clip_s: float, num_beams: int) -> Cost
     frames = num_frames(clip_s)
     prompt, text = prompt_tokens(model, scale, frames), text_tokens(clip_s)
     llm, shape = model.llm, model.llm.config
-    prefill = llm_flops(llm, prompt - 1, 0, num_logits=0)
-    prefill += num_beams * llm_flops(llm, 1, prompt - 1)
-    decode = num_beams * sum(llm_flops(llm, 1, prompt + k) for k in range(text))
     values = 2 * shape.num_hidden_layers * shape.num_key_value_heads * head_dim(shape)
     return Cost(
         clip_s=clip_s,
@@ -55,8 +52,8 @@ def count(model: MoMEModel, scale: Scale, clip_s: float, num_beams: int) -> Cost
         stream_tokens=stream_tokens(model.config, scale, frames),
         prompt_tokens=prompt,
         text_tokens=text,
-        prefill_flops=prefill,
-        decode_flops=decode,
+        prefill_flops=prefill_flops(llm, prompt, num_beams),
+        decode_flops=decode_flops(llm, prompt, text, num_beams),
         cache_bytes=values * llm.dtype.itemsize * num_beams * (prompt + text),
     )
 
@@ -98,6 +95,17 @@ def text_tokens(clip_s: float) -> int:
 
 
 # ---- operations ----------------------------------------------------------------------------------
+
+
+def prefill_flops(llm: Any, prompt: int, num_beams: int) -> int:
+    """Operations for a prompt of `prompt` tokens, up to the scores of the first token."""
+    shared = llm_flops(llm, prompt - 1, 0, num_logits=0)
+    return shared + num_beams * llm_flops(llm, 1, prompt - 1)
+
+
+def decode_flops(llm: Any, prompt: int, text: int, num_beams: int) -> int:
+    """Operations for `text` tokens and EOS after a prompt."""
+    return num_beams * sum(llm_flops(llm, 1, prompt + k) for k in range(text))
 
 
 def llm_flops(llm: Any, num_new: int, num_before: int, num_logits: int = 1) -> int:
