@@ -157,7 +157,8 @@ def open_recording(
 ) -> Recording:
     """Read a recording once, to transcribe it at several scales. Arguments as for `transcribe`."""
     streams = streams_of(choose_scale(model, scale), task)
-    return recording.read(path, streams, face, landmarks_every)
+    read_face = partial(faces.read, which=face, every=landmarks_every)
+    return recording.read(path, streams, read_face)
 
 
 def transcribe(
@@ -218,10 +219,10 @@ def transcribe_all(
     read_face = partial(faces.read, which=face, every=landmarks_every)
     for path in paths:
         if isinstance(path, Recording):
-            opened, name = partial(only_streams, path, streams), path.path
+            name, read = path.path, partial(only_streams, path, streams)
         else:
-            opened, name = partial(recording.read, path, streams, read_face), path
-        queue.read(str(name), opened, most_s or model.most_s)
+            name, read = Path(path), partial(recording.read, path, streams, read_face)
+        queue.read(str(name), read, most_s or model.most_s)
         yield from queue.finished()
     queue.flush()
     yield from queue.finished()
