@@ -110,7 +110,7 @@ def size_figure(experiments: dict[str, tuple[int, dict[str, float]]]) -> Figure:
     """Word error rate against active parameters, as in Fig. 1 of MoME.
 
     `experiments`: name -> active parameters and {scale: per cent}. A scale has a form, an
-    experiment a colour; beyond seven experiments, the next ones are hollow. Experiments of equal
+    experiment a number and a colour; beyond seven, the next ones are hollow. Experiments of equal
     size stand side by side, centred on their size.
     """
     scales = list(dict.fromkeys(s for _, rates in experiments.values() for s in rates))
@@ -121,7 +121,12 @@ def size_figure(experiments: dict[str, tuple[int, dict[str, float]]]) -> Figure:
         x = sizes[k] + 0.02 * max(sizes) * shifts[k]
         colour = COLOURS[k % len(COLOURS)]
         face = colour if k // len(COLOURS) % 2 == 0 else "white"
-        axes.plot([], [], "o", color=colour, markerfacecolor=face, label=name.replace("_", " "))
+        label = f"{k + 1}: {name.replace('_', ' ')}"
+        axes.plot([], [], "o", color=colour, markerfacecolor=face, label=label)
+        axes.annotate(
+            str(k + 1), (x, max(rates.values())), xytext=(0, 6), textcoords="offset points",
+            ha="center", fontsize=9,
+        )  # fmt: skip
         axes.plot([x] * len(rates), [*rates.values()], color=colour, linewidth=0.5)
         for scale, rate in rates.items():
             marker = MARKERS[scales.index(scale) % len(MARKERS)]

@@ -53,7 +53,8 @@ def test_errors_stand_above_the_active_parameters_of_their_experiment(figures, t
     ]
     assert points == [(k + 1, y) for k in range(8) for y in (2, 4)]
     legend = [text.get_text() for text in figures[0].legends[0].get_texts()]
-    assert legend == [*(f"model {k}" for k in range(8)), "a4_v2", "a16_v5"]
+    assert legend == [*(f"{k + 1}: model {k}" for k in range(8)), "a4_v2", "a16_v5"]
+    assert [text.get_text() for text in axes.texts] == [str(k + 1) for k in range(8)]
     looks = {(line.get_color(), line.get_markerfacecolor()) for line in axes.lines}
     assert len(looks - {("0.5", "0.5")}) >= 8  # the eighth is hollow
 

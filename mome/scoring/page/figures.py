@@ -15,7 +15,7 @@ from mome.scoring.page.scored import Scored
 from mome.scoring.rate_plots import CLEAN, Point
 from mome.scoring.wer import one_digit
 
-MOST_WITH_BARS = 3  # other systems; more bars would hide each other
+MOST_WITH_BARS = 1  # other systems; more bars would hide each other
 
 
 def figure(drawn: Figure, name: str, caption: str, broad: bool = False) -> Html:
@@ -188,9 +188,12 @@ def by_size(exp: Scored, others: list[Scored]) -> Html:
         return missing(title, "This figure needs two experiments of known size (--compare_with).")
     smallest = min(found, key=lambda tag: found[tag][0])
     best = min(found, key=lambda tag: min(found[tag][1].values()))
-    text = f"The smallest system is {smallest} ({found[smallest][0] / 1e6:.2f} million); the lowest"
-    text += f" error rate is that of {best}, {one_digit(min(found[best][1].values()))} %"
-    text += f" with {found[best][0] / 1e6:.2f} million. Lower and further left is better."
+    rates = {tag: min(scales.values()) for tag, (_, scales) in found.items()}
+    sizes = {tag: f"{active / 1e6:.2f} million" for tag, (active, _) in found.items()}
+    text = "A number stands for a system, a form for a scale."
+    text += f" The smallest system is {smallest} ({sizes[smallest]}); the lowest error rate is that"
+    text += f" of {best}, {one_digit(rates[best])} % with {sizes[best]}."
+    text += " Lower and further left is better."
     return figure(plots.size_figure(found), title, text)
 
 

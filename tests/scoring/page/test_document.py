@@ -6,19 +6,27 @@ import html
 import re
 
 import pytest
-from page_experiments import ATTACK, HYPS, scored
+from page_experiments import ATTACK, HYPS, full_experiment, scored
 
 from mome.scoring import statistics
 from mome.scoring.page import document
 from mome.scoring.page.reading import read
+from mome.scoring.page.scored import Scored
 
 
-@pytest.fixture
-def page(full, tmp_path) -> str:
-    other = scored(tmp_path, "other", {("a4", "test"): HYPS["a16_v5", "test"]})
-    path = document.write_page(full, [full, other])
-    assert path == full.exp_dir / "report/index.html"
-    return path.read_text()
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory) -> Scored:
+    """An experiment with its page, which compares it with another one."""
+    root = tmp_path_factory.mktemp("shown")
+    full = full_experiment(root)
+    other = scored(root, "other", {("a4", "test"): HYPS["a16_v5", "test"]})
+    assert document.write_page(full, [full, other]) == full.exp_dir / "report/index.html"
+    return full
+
+
+@pytest.fixture(scope="module")
+def page(shown) -> str:
+    return (shown.exp_dir / "report/index.html").read_text()
 
 
 def text_of(element: str) -> str:
@@ -32,8 +40,8 @@ def rows_of(page: str, caption: str) -> list[list[str]]:
     return [[text_of(c) for c in re.findall("<t[hd].*?</t[hd]>", row, re.S)] for row in rows]
 
 
-def test_error_rates_stand_with_their_intervals(page, full):
-    interval = statistics.error_rate_interval(full.align("test", "a4_v2"))
+def test_error_rates_stand_with_their_intervals(page, shown):
+    interval = statistics.error_rate_interval(shown.align("test", "a4_v2"))
     rows = rows_of(page, "Word error rate in per cent")
     assert rows[0] == ["set", "a4_v2", "a16_v5"]
     assert rows[1][:2] == ["test", f"28.6 [{interval.low:.1f}, {interval.high:.1f}]"]
@@ -79,13 +87,13 @@ def test_the_page_needs_nothing_outside_and_its_script_is_the_only_one_allowed(p
     assert "default-src &#x27;none&#x27;" in page and f"sha256-{digest}" in page
 
 
-def test_links_lead_somewhere(page, full):
+def test_links_lead_somewhere(page, shown):
     targets = set(re.findall(r'href="#([^"]*)"', page))
     ids = re.findall(r' id="([^"]*)"', page)
     assert targets <= set(ids) and len(ids) == len(set(ids))
     assert targets >= {*document.PARTS, "set-test_babble_-5"}
     for link in re.findall(r'href="(\.\./decode_[^"]*)"', page):
-        assert (full.exp_dir / "report" / link).resolve().exists()
+        assert (shown.exp_dir / "report" / link).resolve().exists()
 
 
 def test_an_experiment_with_scores_alone_has_a_page_that_says_what_is_missing(bare):
