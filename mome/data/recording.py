@@ -25,9 +25,17 @@ MOST_UNSEEN = 0.5  # share of a piece without the face, above which its video is
 class Face(Protocol):
     """A face in a video: `FaceTrack` of mome/data/faces.py."""
 
-    num_images: int  # of the video
-    num_faces: int  # that are seen steadily
-    lost: str  # what is damaged, in words
+    @property
+    def num_images(self) -> int:
+        """Of the video."""
+
+    @property
+    def num_faces(self) -> int:
+        """How many are seen steadily."""
+
+    @property
+    def lost(self) -> str:
+        """What is damaged, in words."""
 
     @property
     def present(self) -> np.ndarray:
