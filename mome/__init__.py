@@ -4,7 +4,7 @@
     model = mome.load_model("exp/train_mome_layer")
     print(mome.transcribe(model, "clip.mp4", scale="a16_v5").text)
 
-These two functions, described in `mome/transcription.py`, are the public interface. They are
+These functions, described in `mome/transcription.py`, are the public interface. They are
 imported when they are first used, since PyTorch takes seconds.
 """
 
@@ -12,9 +12,10 @@ import importlib
 from typing import Any
 
 __version__ = "0.2.0"
-__all__ = ["__version__", "load_model", "transcribe", "transcribe_all"]
+__all__ = ["__version__", "load_model", "open_recording", "transcribe", "transcribe_all"]
 
 load_model: Any
+open_recording: Any
 transcribe: Any
 transcribe_all: Any
 

@@ -9,6 +9,7 @@ A recording is read once, cut at pauses into pieces as long as the model was tra
 recording lacks is left out if the model was trained for that (task `all`); else it is zeros.
 """
 
+import dataclasses
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -146,9 +147,23 @@ def check_encoders(model_dir: Path, encoders: dict[str, Any], base: dict) -> Non
 # ---- transcribe ---------------------------------------------------------------------------------
 
 
-def transcribe(
+def open_recording(
     model: Recogniser,
     path: str | Path,
+    scale: str | None = None,
+    *,
+    task: str | None = None,
+    face: str = "largest",
+    landmarks_every: int = 1,
+) -> Recording:
+    """Read a recording once, to transcribe it at several scales. Arguments as for `transcribe`."""
+    streams = streams_of(choose_scale(model, scale), task)
+    return recording.read(path, streams, partial(faces.read, which=face, every=landmarks_every))
+
+
+def transcribe(
+    model: Recogniser,
+    path: str | Path | Recording,
     scale: str | None = None,
     *,
     task: str | None = None,
@@ -160,6 +175,7 @@ def transcribe(
     """The text of a recording.
 
     Args:
+        path: a file, or what `open_recording` has read.
         scale: such as "a16_v5"; by default the finest one of the model. One that was not trained
             is possible, too.
         task: asr (read the sound alone), vsr (the face alone) or avsr; by default all that the
@@ -183,7 +199,7 @@ def transcribe(
 
 def transcribe_all(
     model: Recogniser,
-    paths: Iterable[str | Path],
+    paths: Iterable[str | Path | Recording],
     scale: str | None = None,
     *,
     task: str | None = None,
@@ -197,18 +213,34 @@ def transcribe_all(
     Arguments as for `transcribe`. Pieces of several recordings are decoded together.
     """
     chosen = choose_scale(model, scale)
-    streams = STREAMS[task or chosen.task]
-    if not set(streams) <= set(STREAMS[chosen.task]):
-        raise ValueError(f"task {task} needs a scale that reads {' and '.join(streams)}: {chosen}")
+    streams = streams_of(chosen, task)
     size = 1 if on_text else model.config.decode.batch_size
     queue = _Queue(model, chosen, size, on_text)
     read_face = partial(faces.read, which=face, every=landmarks_every)
     for path in paths:
-        read = partial(recording.read, path, streams, read_face)
-        queue.read(str(path), read, most_s or model.most_s)
+        if isinstance(path, Recording):
+            opened, name = partial(only_streams, path, streams), path.path
+        else:
+            opened, name = partial(recording.read, path, streams, read_face), Path(path)
+        queue.read(str(name), opened, most_s or model.most_s)
         yield from queue.finished()
     queue.flush()
     yield from queue.finished()
+
+
+def streams_of(scale: Scale, task: str | None) -> list[str]:
+    """What is read of a recording. Raises ValueError when the scale does not read all of it."""
+    streams = STREAMS[task or scale.task]
+    if not set(streams) <= set(STREAMS[scale.task]):
+        raise ValueError(f"task {task} needs a scale that reads {' and '.join(streams)}: {scale}")
+    return streams
+
+
+def only_streams(opened: Recording, streams: list[str]) -> Recording:
+    """A recording without the streams that are not asked for."""
+    sound = opened.sound if "audio" in streams else None
+    face = opened.face if "video" in streams else None
+    return dataclasses.replace(opened, sound=sound, face=face)
 
 
 def choose_scale(model: Recogniser, name: str | None) -> Scale:

@@ -123,7 +123,8 @@ def main(argv: list[str] | None = None) -> None:
     took = time.monotonic() - start
     log.info(f"{len(paths) - len(failed)} files, {seconds:.1f} s of media, in {took:.1f} s")
     if failed:
-        sys.exit(f"{len(failed)} of {len(paths)} files could not be transcribed: {failed[0]}, ...")
+        more = ", ..." if len(failed) > 1 else ""
+        sys.exit(f"{len(failed)} of {len(paths)} files could not be transcribed: {failed[0]}{more}")
 
 
 def write(transcript: Transcript, outputs: list[Path], formats: list[str]) -> None:
