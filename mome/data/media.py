@@ -4,6 +4,8 @@ Files of phones and of editing programs have several streams of a kind (another 
 picture), streams that start at different times, edit lists that cut off a part, and errors.
 """
 
+import ctypes
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from mome.data import VIDEO_FPS
 
 MAX_LOST = 0.1  # share of the frames of a stream that may be damaged or missing
 MAX_GAP_S = 10.0  # seconds between two frames; more is an error of the time stamps
+SLACK_S = 0.1  # seconds by which the stated duration of a stream may be wrong
 
 
 def find_stream(container: av.container.InputContainer, kind: str, path: str | Path):
@@ -54,7 +57,7 @@ class Frames:
 
     Attributes:
         times: of the packets read so far, in seconds, without those that the edit list cuts off.
-        start: of the stream, in seconds; known from the first frame on.
+        start, end: of the stream so far, in seconds; the start is known from the first frame on.
         num_good: frames given so far.
         num_lost: frames so far that are damaged or missing.
     """
@@ -65,13 +68,12 @@ class Frames:
         rate = stream.average_rate if stream.type == "video" else None
         self.step = 1 / float(rate or VIDEO_FPS)  # seconds from frame to frame, if nothing says so
         self.times: list[float] = []
-        self.start = 0.0
+        self.start, self.end = 0.0, -math.inf
         self.num_good = self.num_lost = 0
 
     def __iter__(self) -> Iterator:
-        num_packets, error, interlaced = 0, None, False
+        error, interlaced = None, False
         for packet in self.container.demux(self.stream):
-            num_packets += bool(packet.size)
             self._note_time(packet)
             try:
                 frames = packet.decode()
@@ -79,6 +81,8 @@ class Frames:
                 self.num_lost, error = self.num_lost + 1, reason
                 continue
             for frame in frames:
+                if self.stream.type == "audio":
+                    _keep_channel_map(frame.layout)
                 if frame.is_corrupt:
                     self.num_lost += 1
                     continue
@@ -89,10 +93,9 @@ class Frames:
                 yield frame
         if error and not self.num_good:
             raise error
-        missing = self._num_cut_off(num_packets)
         if self.stream.type == "video" and not interlaced:  # a packet is a frame, not a half
             self.num_lost = max(self.num_lost, len(self.times) - self.num_good)
-        self.num_lost += missing
+        self.num_lost += self._num_cut_off()
 
     def read_times(self) -> None:
         """Read all packets without decoding them, for `times` and `start`."""
@@ -113,11 +116,17 @@ class Frames:
             self.times.append(ticks * self.time_base)
         else:  # such as those of a raw H.264 stream
             self.times.append(self.times[-1] + self.step if self.times else 0.0)
+        self.end = max(self.end, self.times[-1] + (packet.duration or 0) * self.time_base)
 
-    def _num_cut_off(self, num_packets: int) -> int:
-        """How many packets are missing at the end of a file that was not copied as a whole."""
-        says_so = "mp4" in self.container.format.name.split(",")
-        return max(0, self.stream.frames - num_packets) if says_so else 0
+    def _num_cut_off(self) -> int:
+        """How many frames are missing at the end of an mp4 file that was not copied as a whole."""
+        states_duration = "mp4" in self.container.format.name.split(",") and self.stream.duration
+        if not states_duration or not self.times:
+            return 0
+        begin = min(self.times)
+        missing = self.stream.duration * self.time_base - (self.end - begin)
+        step = (self.end - begin) / len(self.times)
+        return round(missing / step) if missing > SLACK_S and step > 0 else 0
 
     def check(self) -> str:
         """What is lost, in words; "" when nothing is. Raises ValueError when it is too much."""
@@ -131,3 +140,12 @@ class Frames:
                 f"{self.path}: {text}; at most {100 * MAX_LOST:g}% may be: copy it again"
             )
         return text
+
+
+def _keep_channel_map(layout: av.AudioLayout) -> None:
+    """Let a layout with a channel map live for ever: PyAV 18 would free its map a second time.
+
+    Such a layout has its channels in an unusual order. The process would die.
+    """
+    if " channels (" in layout.name:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(layout))
