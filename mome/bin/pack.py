@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 
 SMALL = 300_000_000  # bytes of an encoder that is packed in any case
 COPIED = ("*.safetensors", "*.json", "*.txt", "*.model", "LICENSE*")  # no pickle
-ABSENT = """What is not in this folder is looked for under its name here, on the hub, and in folders that
-are given with `--base`."""
+ABSENT = """What is not in this folder is looked for under its name here, on the hub, and in folders
+that are given with `--base`."""
 PARTS = {"audio": "audio_encoder", "video": "video_encoder", "llm": "llm"}  # folders in OUT
 
 
