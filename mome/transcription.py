@@ -10,7 +10,6 @@ recording lacks is left out if the model was trained for that (task `all`); else
 """
 
 import dataclasses
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -34,7 +33,6 @@ from mome.model import STREAMS, MoMEModel
 
 HUB_FILES = ["*.safetensors", "*.json", "*.yaml", "*.md", "*.txt", "*.model"]  # no pickle
 USUAL_S = 16.0  # longest piece for a model that does not say how long its clips were
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -185,8 +183,8 @@ def transcribe(
         most_s: the longest piece in seconds; by default the longest clip of the training.
         on_text: called with the text so far whenever there is more of it.
 
-    Raises FileNotFoundError, PermissionError or ValueError, in one line, when the file cannot be
-    read or the model has no such scale or task.
+    Raises FileNotFoundError or ValueError, in one line, when the file cannot be read or the model
+    has no such scale or task.
     """
     ((_, found),) = transcribe_all(
         model, [path], scale, task=task, face=face, landmarks_every=landmarks_every,
@@ -334,7 +332,9 @@ class _Queue:
         segments = [segment for segment in job.segments if segment]
         has_sound = job.recording.sound is not None
         has_face = job.recording.face is not None and self.scale.video is not None
-        task = "avsr" if has_sound and has_face else "asr" if has_sound else "vsr"
+        task = self.scale.task  # of silence, too
+        if has_sound != has_face:
+            task = "asr" if has_sound else "vsr"
         return Transcript(
             job.file, str(self.scale), task, segments, job.recording.warnings, job.recording.seconds
         )
