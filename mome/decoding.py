@@ -268,7 +268,14 @@ def load_model(
     """
     base = checkpoint.read_base(model_dir)
     cfg = checkpoint.resolve(cfg, model_dir, base_dirs)
-    llm, tokenizer = load_llm(cfg.model, device)
+    try:
+        llm, tokenizer = load_llm(cfg.model, device)
+    except OSError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise FileNotFoundError(
+            f"{model_dir} needs the LLM {cfg.model.llm}, which is no folder here and cannot be"
+            f" loaded from the hub ({reason}): give the folder that it is in (--base)"
+        ) from None
     if (model_dir / checkpoint.TOKENIZER).is_dir():
         tokenizer = AutoTokenizer.from_pretrained(model_dir / checkpoint.TOKENIZER)
     checkpoint.check(model_dir, cfg, llm, tokenizer)

@@ -17,6 +17,7 @@ from mome.model import STREAMS, MoMEModel, load_llm
 from mome.synthesis import baby_models
 
 TEXT = "s1-00001 the boat found my river and we liked his old market today before\n"
+MILLISECOND = Fraction(1, 1000)
 
 
 def make_experiment(root: Path, task: str = "avsr", **model) -> Path:
@@ -73,6 +74,8 @@ def write_media(
         if images is not None:
             video = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
             video.height, video.width, video.pix_fmt = *images.shape[1:3], pixels
+            if times:
+                video.codec_context.time_base = MILLISECOND
             streams.append(video)
         if samples is not None:
             sound = container.add_stream(sound_codec, rate=rate, layout=layout)
@@ -80,10 +83,8 @@ def write_media(
         if images is not None:
             for k, image in enumerate(images):
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
-                frame.time_base = Fraction(1, 90000)
-                frame.pts = round(90000 * (times[k] if times else k / fps))
-                if times:
-                    video.codec_context.time_base = frame.time_base
+                frame.time_base = MILLISECOND if times else 1 / video.codec_context.framerate
+                frame.pts = round(1000 * times[k]) if times else k
                 container.mux(video.encode(frame))
         if samples is not None:
             planes = av.AudioLayout(layout).nb_channels

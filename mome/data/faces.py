@@ -63,8 +63,8 @@ def distance(face: np.ndarray, other: np.ndarray) -> float:
 
 def size_of(face: np.ndarray) -> float:
     """The distance in pixels from the middle of the eyes to the mouth, or between the eyes."""
-    eyes = face[:2].mean(axis=0)
-    return float(max(np.linalg.norm(face[3] - eyes), np.linalg.norm(face[1] - face[0]), 1.0))
+    down, across = face[3] - face[:2].mean(axis=0), face[1] - face[0]
+    return max(float(np.linalg.norm(down)), float(np.linalg.norm(across)), 1.0)
 
 
 # ---- choose -------------------------------------------------------------------------------------

@@ -25,9 +25,17 @@ MOST_UNSEEN = 0.5  # share of a piece without the face, above which its video is
 class Face(Protocol):
     """A face in a video: `FaceTrack` of mome/data/faces.py."""
 
-    num_images: int  # of the video
-    num_faces: int  # that are seen steadily
-    lost: str  # what is damaged, in words
+    @property
+    def num_images(self) -> int:
+        """Of the video."""
+
+    @property
+    def num_faces(self) -> int:
+        """How many are seen steadily."""
+
+    @property
+    def lost(self) -> str:
+        """What is damaged, in words."""
 
     @property
     def present(self) -> np.ndarray:
@@ -157,7 +165,7 @@ def read(
         streams: "audio", "video": what the recogniser uses.
         read_face: gives the face in a video, or None when there is none to be read.
 
-    Raises FileNotFoundError, PermissionError, or ValueError for a file that is no recording, is
+    Raises FileNotFoundError, or ValueError for a file that cannot be read, is no recording, is
     damaged, or has none of the streams.
     """
     path = Path(path)
@@ -195,16 +203,20 @@ def read(
 def kinds_of(path: Path) -> set[str]:
     """Which streams a file has: "audio", "video"; a cover picture is not a video.
 
-    Raises FileNotFoundError, PermissionError, or ValueError when it is no recording.
+    Raises FileNotFoundError, or ValueError when it cannot be read or is no recording.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist")
-    if not path.is_file():
-        raise ValueError(f"{path} is not a file")
-    if not path.stat().st_size:
-        raise ValueError(f"{path} is empty")
-    with path.open("rb"):  # its error names the file
-        pass
+    try:
+        if not path.exists():
+            raise FileNotFoundError(f"{path} does not exist")
+        if not path.is_file():
+            raise ValueError(f"{path} is not a file")
+        if not path.stat().st_size:
+            raise ValueError(f"{path} is empty")
+        path.open("rb").close()
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     try:
         # A playlist may name files of the network.
         options = {"protocol_whitelist": "file"}

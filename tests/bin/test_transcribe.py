@@ -49,7 +49,7 @@ def test_a_folder_gives_its_texts_in_order_from_any_folder(exp_dir, talks, capsy
 
 def test_all_formats_go_to_a_folder_and_settings_can_be_changed(exp_dir, talks, capsys):
     out = talks / "out"
-    run(exp_dir, talks / "a.wav", "--output_dir", out, "--format", "all", "decode.num_beams=2")
+    run(exp_dir, talks / "a.wav", "decode.num_beams=2", "--output_dir", out, "--format", "all")
     assert sorted(p.name for p in out.iterdir()) == ["a.json", "a.srt", "a.txt", "a.vtt"]
     assert capsys.readouterr().out == ""
     assert (out / "a.txt").read_text().strip() == json.loads((out / "a.json").read_text())["text"]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from mome.data import SAMPLE_RATE, VIDEO_FPS, faces, mouths, video
+from mome.synthesis import movie
 
 FACE = np.array([[-10, -15], [10, -15], [0, 0], [0, 15]], dtype=np.float32)  # 30 pixels high
 
@@ -60,8 +61,6 @@ def test_a_face_that_comes_back_takes_its_place_but_none_that_is_seen_together_w
 @pytest.fixture(scope="module")
 def clip(performance, tmp_path_factory):
     """A talking head, as a file."""
-    from mome.synthesis import movie
-
     path = tmp_path_factory.mktemp("clips") / "head.mp4"
     p = performance
     movie.write(path, p.images, VIDEO_FPS, p.waveform, SAMPLE_RATE)
@@ -82,3 +81,18 @@ def test_a_video_without_a_face_has_none(tmp_path, monkeypatch):
     images = [np.full((64, 64, 3), 128, np.uint8)] * 5
     monkeypatch.setattr(video.ImageReader, "__iter__", lambda self: iter(images))
     assert faces.read(tmp_path / "grey.mp4") is None
+
+
+def test_each_of_two_faces_side_by_side_gives_its_own_mouth(talking_faces, tmp_path):
+    one, two = (np.repeat(images[:, :224, :224], 2, axis=0) for images in talking_faces)
+    path = tmp_path / "two.mp4"
+    both = np.concatenate([one, two], axis=2)
+    movie.write(path, both, VIDEO_FPS, np.zeros(16000, np.int16), SAMPLE_RATE)
+    for which, images in (("left", one), ("right", two), ("2", two)):
+        alone = tmp_path / f"{which}.mp4"
+        movie.write(alone, images, VIDEO_FPS, np.zeros(16000, np.int16), SAMPLE_RATE)
+        track = faces.read(path, which)
+        assert track.num_faces == 2 and track.present.all()
+        found = np.concatenate(list(track.crops())).astype(int)
+        expected, _ = mouths.mouths_of(alone)
+        assert np.abs(found - expected).mean() < 6
