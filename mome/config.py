@@ -362,8 +362,12 @@ def _check_keys(values: Any, cls: Any, where: str | Path, prefix: str = "") -> N
             hint = f"; did you mean {prefix}{near[0]}?" if near else f"; known: {', '.join(fields)}"
             place = files.yaml_place(where, f"{prefix}{key}")
             raise ValueError(f"{place}: no setting called {prefix}{key}{hint}")
-        if dataclasses.is_dataclass(fields[key]) and value is not None:
-            _check_keys(value, fields[key], where, f"{prefix}{key}.")
+        kind = fields[key]
+        if kind == dict[str, float] and not isinstance(value, dict):
+            place = files.yaml_place(where, f"{prefix}{key}")
+            raise ValueError(f"{place}: {prefix}{key} must be {KINDS[kind]}, got {value!r}")
+        if dataclasses.is_dataclass(kind) and value is not None:
+            _check_keys(value, kind, where, f"{prefix}{key}.")
 
 
 def _wrong_type(key: str, value: Any, cls: Any, where: str | Path) -> str:
