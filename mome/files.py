@@ -81,6 +81,8 @@ def parse_yaml(where: str, parse: Callable, *args: Any) -> Any:
         where += f", line {mark.line + 1}" if mark and not where.startswith("command line") else ""
         tab = " (indent with spaces, not tabs)" if "\\t" in problem else ""
         raise ValueError(f"{where}: this is not YAML: {' '.join(problem.split())}{tab}") from None
+    except ValueError as error:  # OmegaConf's, of several lines
+        raise ValueError(f"{where}: {str(error).splitlines()[0]}") from None
 
 
 def yaml_place(where: str | Path, name: str) -> str:

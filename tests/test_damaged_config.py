@@ -117,7 +117,7 @@ FILES = {
     "a list as section": ("train: [1]\n", "line 1: train must be a section"),
     "a number as section": ("model: 3\n", "line 1: model must be a section"),
     "a null subsection": ("train:\n  ctc_warmup: null\n", r"line 2: train\.ctc_warmup must be a s"),
-    "a key that is null": ("null: 3\n", "no setting called None"),
+    "a key that is null": ("null: 3\n", "Incompatible key type 'NoneType'"),
     "a key that is a number": ("3: 3\n", "no setting called 3"),
     "an unknown key": ("train: {rl: 1}\n", r"no setting called train\.rl"),
     "a python tag": (
@@ -152,7 +152,7 @@ FILES = {
     "scales of all": ("train: {scales_per_step: 9}\nmodel: {task: all}\n", "must be 0 to 8"),
     "experts": ("model: {num_active: 30}\n", r"num_active must be in 1\.\.23"),
     "never saved": ("train: {save_every: 0}\n", "save_every must be 1 or more"),
-    "workers": ("train: {data_workers: -1}\n", "must be auto or a whole number, got '-1'"),
+    "workers": ("train: {data_workers: -1}\n", "must be auto or a number: '-1'"),
     "a word that is near": ("model: {task: avrs}\n", r"model\.task must be one of .*mean avsr\?"),
 }
 
