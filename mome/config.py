@@ -56,8 +56,7 @@ LIMITS = {  # the least and the most of a number, or of each number in a list or
         " model.router_gain model.balance_weight train.weight_decay train.ctc_warmup.weight",
         (1, 1e5): "model.num_routed model.num_active model.lora_rank model.projector_dim"
         " model.expert_dim model.plain_dim train.ctc_warmup.batch_size train.accumulation"
-        " train.keep_checkpoints decode.batch_size",
-        (1, 1e9): "train.max_frames",
+        " train.keep_checkpoints decode.batch_size train.max_frames",
         (0, 1e9): "train.num_steps train.num_epochs train.lr_warmup_steps train.valid_every"
         " train.save_every train.ctc_warmup.num_steps train.seed train.max_grad_norm"
         " train.scales_per_step model.scale_weights model.task_weights decode.extra_tokens",
@@ -215,8 +214,7 @@ class TrainConfig:
         if len(self.betas) != 2:
             raise ValueError(f"train.betas must be two numbers, such as [0.9, 0.98]: {self.betas}")
         if self.data_workers != "auto" and not self.data_workers.isdecimal():
-            got = repr(self.data_workers)
-            raise ValueError(f"train.data_workers must be auto or a whole number, got {got}")
+            raise ValueError(f"train.data_workers must be auto or a number: {self.data_workers!r}")
         if min(self.num_steps, self.num_epochs) != 0 or max(self.num_steps, self.num_epochs) < 1:
             raise ValueError(
                 f"train.num_steps is {self.num_steps} and train.num_epochs {self.num_epochs}: set"
@@ -362,8 +360,12 @@ def _check_keys(values: Any, cls: Any, where: str | Path, prefix: str = "") -> N
             hint = f"; did you mean {prefix}{near[0]}?" if near else f"; known: {', '.join(fields)}"
             place = files.yaml_place(where, f"{prefix}{key}")
             raise ValueError(f"{place}: no setting called {prefix}{key}{hint}")
-        if dataclasses.is_dataclass(fields[key]) and value is not None:
-            _check_keys(value, fields[key], where, f"{prefix}{key}.")
+        kind = fields[key]
+        if kind == dict[str, float] and not isinstance(value, dict):
+            place = files.yaml_place(where, f"{prefix}{key}")
+            raise ValueError(f"{place}: {prefix}{key} must be {KINDS[kind]}, got {value!r}")
+        if dataclasses.is_dataclass(kind) and value is not None:
+            _check_keys(value, kind, where, f"{prefix}{key}.")
 
 
 def _wrong_type(key: str, value: Any, cls: Any, where: str | Path) -> str:

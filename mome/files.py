@@ -78,9 +78,11 @@ def parse_yaml(where: str, parse: Callable, *args: Any) -> Any:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         problem = str(getattr(error, "problem", None) or getattr(error, "reason", "unreadable"))
-        where += f", line {mark.line + 1}" if mark and mark.name != "<unicode string>" else ""
+        where += f", line {mark.line + 1}" if mark and not where.startswith("command line") else ""
         tab = " (indent with spaces, not tabs)" if "\\t" in problem else ""
         raise ValueError(f"{where}: this is not YAML: {' '.join(problem.split())}{tab}") from None
+    except ValueError as error:  # OmegaConf's, of several lines
+        raise ValueError(f"{where}: {str(error).splitlines()[0]}") from None
 
 
 def yaml_place(where: str | Path, name: str) -> str:

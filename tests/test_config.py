@@ -55,7 +55,7 @@ def test_override_wins_over_file_and_file_over_default(tmp_path):
             r"train\.lr_warmup_steps must be 0 to 1000000000, got -1",
         ),
         ("train:\n  audio_dropout: 3\n", r"train\.audio_dropout must be 0 to 1, got 3"),
-        ("train:\n  data_workers: -1\n", r"data_workers must be auto or a whole number, got '-1'"),
+        ("train:\n  data_workers: -1\n", r"data_workers must be auto or a number: '-1'"),
         ("model: 3\n", r"model must be a section"),
     ],
 )

@@ -104,7 +104,9 @@ def noisy_copies(found: FeatDir) -> list[Path]:
 
 def _entry_faults(indices: dict[str, dict[str, str]]) -> list[str]:
     """Entries that are none, that two utterances share, or that point behind an archive's end."""
-    faults, sizes, seen = [], {}, {}  # type: ignore[var-annotated]
+    faults: list[str] = []
+    sizes: dict[str, int] = {}
+    seen: dict[str, str] = {}
     for name, table in indices.items():
         for utterance, entry in table.items():
             ark_path, _, offset = entry.rpartition(":")
