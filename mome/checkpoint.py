@@ -55,7 +55,7 @@ def fingerprint(
             values = flat if whole else torch.cat([flat[:SAMPLE], flat[-SAMPLE:]])
             values = values.to("cpu", torch.bfloat16)
             sha.update(f"{name} {tuple(parameter.shape)}".encode())
-        sha.update(memoryview(values.view(torch.int16).numpy()))
+        sha.update(values.view(torch.int16).numpy().data)
     return sha.hexdigest()[: 64 if whole else 16]
 
 
@@ -183,29 +183,45 @@ def check(model_dir: str | Path, cfg: Config, llm: nn.Module, tokenizer: Any) ->
 # ---- where base models are ----------------------------------------------------------------------
 
 
-def resolve(cfg: Config, model_dir: str | Path, more_dirs: Sequence[str | Path] = ()) -> Config:
+def resolve(cfg: Config, model_dir: str | Path, base_dirs: Sequence[str | Path] = ()) -> Config:
     """The settings with the paths of LLM and encoders as they are on this machine.
 
-    A relative path is looked for in the model's folder, in the folders above it (a recipe's
-    `downloads/x` lies beside its `exp/`), in the current folder and in `more_dirs`. There, its last
-    part alone is looked for, too. What is found nowhere stays as it is: it may be an id of the hub.
+    A relative path is looked for in `base_dirs`, in the model's folder, in the folders above it (a
+    recipe's `downloads/x` lies beside its `exp/`) and in the current folder. Then its last part is
+    looked for in `base_dirs`, and then, under any name, the only model of its kind there: whether
+    it is the right one is told by its weights. What is found nowhere stays as it is: it may be an
+    id of the hub.
     """
     folder = Path(model_dir).resolve()
-    places = [*map(Path, more_dirs), folder, *list(folder.parents)[:4], Path.cwd()]
+    bases = [Path(base) for base in base_dirs]
+    places = [*bases, folder, *list(folder.parents)[:4], Path.cwd()]
+    inside = [path for base in bases for path in (base, *sorted(base.glob("*/")))]
 
-    def found(name: str) -> str:
+    def found(name: str, kind: str) -> str:
         candidates = [place / name for place in places]
-        candidates += [place / Path(name).name for place in map(Path, more_dirs)]
-        candidates += [place for place in map(Path, more_dirs) if place.name == Path(name).name]
+        candidates += [path for path in inside if path.name == Path(name).name]
+        same_kind = [path for path in inside if kind_of(path) == kind]
+        candidates += same_kind if len(same_kind) == 1 else []
         return next((str(path) for path in candidates if path.is_dir()), name)
 
+    llm = found(cfg.model.llm, "llm")
+    audio, video = found(cfg.encoders.audio, "audio"), found(cfg.encoders.video, "video")
     return dataclasses.replace(
         cfg,
-        model=dataclasses.replace(cfg.model, llm=found(cfg.model.llm)),
-        encoders=dataclasses.replace(
-            cfg.encoders, audio=found(cfg.encoders.audio), video=found(cfg.encoders.video)
-        ),
+        model=dataclasses.replace(cfg.model, llm=llm),
+        encoders=dataclasses.replace(cfg.encoders, audio=audio, video=video),
     )
+
+
+def kind_of(folder: Path) -> str:
+    """Whether a folder holds an "llm", or an "audio" or "video" encoder; "" for anything else."""
+    try:
+        found = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return ""
+    if "frontend_dim" in found:
+        return "video"
+    return "audio" if found.get("model_type") == "whisper" else "llm"
 
 
 def copy_parts(model: Any, model_dir: str | Path, prefixes: list[str]) -> None:

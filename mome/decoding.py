@@ -220,7 +220,8 @@ def prompt_cache(llm: Any, x_BND: Tensor, padding_mask_BN: Tensor, num_beams: in
 
 def durations(model: MoMEModel, batch: dict) -> list[float]:
     """Seconds of each utterance, by its longer stream."""
-    per_stream = [[n * SECONDS[s] for n in batch[f"{s}_lengths"].tolist()] for s in model.streams]
+    there = [s for s in model.streams if f"{s}_lengths" in batch]  # a scale may read one alone
+    per_stream = [[n * SECONDS[s] for n in batch[f"{s}_lengths"].tolist()] for s in there]
     return [max(row) for row in zip(*per_stream, strict=True)]
 
 
@@ -267,7 +268,14 @@ def load_model(
     """
     base = checkpoint.read_base(model_dir)
     cfg = checkpoint.resolve(cfg, model_dir, base_dirs)
-    llm, tokenizer = load_llm(cfg.model, device)
+    try:
+        llm, tokenizer = load_llm(cfg.model, device)
+    except OSError as error:
+        reason = str(error).strip().splitlines()[0]
+        raise FileNotFoundError(
+            f"{model_dir} needs the LLM {cfg.model.llm}, which is no folder here and cannot be"
+            f" loaded from the hub ({reason}): give the folder that it is in (--base)"
+        ) from None
     if (model_dir / checkpoint.TOKENIZER).is_dir():
         tokenizer = AutoTokenizer.from_pretrained(model_dir / checkpoint.TOKENIZER)
     checkpoint.check(model_dir, cfg, llm, tokenizer)

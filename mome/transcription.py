@@ -9,9 +9,9 @@ A recording is read once, cut at pauses into pieces as long as the model was tra
 recording lacks is left out if the model was trained for that (task `all`); else it is zeros.
 """
 
-import logging
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from torch import Tensor
 from mome import checkpoint, config, decoding
 from mome.compression import Scale
 from mome.config import Config
-from mome.data import AUDIO_FPS, SAMPLE_RATE, VIDEO_FPS, recording
+from mome.data import AUDIO_FPS, SAMPLE_RATE, VIDEO_FPS, faces, recording
 from mome.data.dataset import to_device
 from mome.data.features import load_encoders, padded
 from mome.data.recording import Piece, Recording
@@ -33,7 +33,6 @@ from mome.model import STREAMS, MoMEModel
 
 HUB_FILES = ["*.safetensors", "*.json", "*.yaml", "*.md", "*.txt", "*.model"]  # no pickle
 USUAL_S = 16.0  # longest piece for a model that does not say how long its clips were
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -157,7 +156,7 @@ def open_recording(
 ) -> Recording:
     """Read a recording once, to transcribe it at several scales. Arguments as for `transcribe`."""
     streams = streams_of(choose_scale(model, scale), task)
-    return recording.read(path, streams, face, landmarks_every)
+    return recording.read(path, streams, partial(faces.read, which=face, every=landmarks_every))
 
 
 def transcribe(
@@ -184,8 +183,8 @@ def transcribe(
         most_s: the longest piece in seconds; by default the longest clip of the training.
         on_text: called with the text so far whenever there is more of it.
 
-    Raises FileNotFoundError, PermissionError or ValueError, in one line, when the file cannot be
-    read or the model has no such scale or task.
+    Raises FileNotFoundError or ValueError, in one line, when the file cannot be read or the model
+    has no such scale or task.
     """
     ((_, found),) = transcribe_all(
         model, [path], scale, task=task, face=face, landmarks_every=landmarks_every,
@@ -215,11 +214,12 @@ def transcribe_all(
     streams = streams_of(chosen, task)
     size = 1 if on_text else model.config.decode.batch_size
     queue = _Queue(model, chosen, size, on_text)
+    read_face = partial(faces.read, which=face, every=landmarks_every)
     for path in paths:
         if isinstance(path, Recording):
             opened, name = partial(only_streams, path, streams), path.path
         else:
-            opened, name = partial(recording.read, path, streams, face, landmarks_every), path
+            opened, name = partial(recording.read, path, streams, read_face), Path(path)
         queue.read(str(name), opened, most_s or model.most_s)
         yield from queue.finished()
     queue.flush()
@@ -234,10 +234,11 @@ def streams_of(scale: Scale, task: str | None) -> list[str]:
     return streams
 
 
-def only_streams(read: Recording, streams: list[str]) -> Recording:
+def only_streams(opened: Recording, streams: list[str]) -> Recording:
     """A recording without the streams that are not asked for."""
-    sound = read.sound if "audio" in streams else None
-    return replace(read, sound=sound, face=read.face if "video" in streams else None)
+    sound = opened.sound if "audio" in streams else None
+    face = opened.face if "video" in streams else None
+    return dataclasses.replace(opened, sound=sound, face=face)
 
 
 def choose_scale(model: Recogniser, name: str | None) -> Scale:
@@ -331,7 +332,9 @@ class _Queue:
         segments = [segment for segment in job.segments if segment]
         has_sound = job.recording.sound is not None
         has_face = job.recording.face is not None and self.scale.video is not None
-        task = "avsr" if has_sound and has_face else "asr" if has_sound else "vsr"
+        task = self.scale.task  # of silence, too
+        if has_sound != has_face:
+            task = "asr" if has_sound else "vsr"
         return Transcript(
             job.file, str(self.scale), task, segments, job.recording.warnings, job.recording.seconds
         )

@@ -2,7 +2,7 @@
 
 `python tests/test_architecture.py` prints the figures.
 
-bin -> transcribe scoring training synthesis -> model decoding checkpoint data corpora -> leaves
+bin -> transcription scoring training synthesis -> model decoding checkpoint data corpora -> leaves
 """
 
 import ast
@@ -16,7 +16,7 @@ MOME = ROOT / "mome"
 FILES = sorted(MOME.rglob("*.py"))
 LEVELS = [  # a file imports from its own level and from those below
     ["bin", "demo"],
-    ["transcribe", "scoring", "training", "synthesis"],
+    ["transcription", "scoring", "training", "synthesis"],
     ["model", "decoding", "checkpoint", "data", "corpora"],
     ["adapters", "inject", "encoders", "prompt", "alignment"],
 ]
@@ -26,7 +26,7 @@ MOST_FILES_AT_THE_TOP = 15  # files.py and 14 ideas of the paper
 LONGEST_CHAIN = 6
 LONGEST_FILE, LONGEST_COMMAND, LONGEST_FUNCTION = 400, 200, 60  # lines
 DEEPEST = 4  # blocks inside each other in a function
-MOST_LINES_TO_TRAIN = 4900  # in all modules that the train command reaches
+MOST_LINES_TO_TRAIN = 5300  # in all modules that the train command reaches; 250 decode media
 BLOCKS = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
 
 

@@ -1,14 +1,18 @@
 import pytest
 import torch
-from conftest import baby_llm, baby_model, random_batch
+from conftest import WordTokenizer, baby_llm, baby_model, random_batch
 
-from mome import checkpoint, decoding
-from mome.config import Config
+from mome import checkpoint, config, decoding
+from mome.config import Config, EncodersConfig, ModelConfig
 
 
 def save(model, path, **changes):
-    base = {"llm": "baby", "llm_fingerprint": checkpoint.fingerprint(model.llm)} | changes
-    checkpoint.save(path, model.trained(), Config(), base)
+    frozen = checkpoint.describe_base(model.llm, WordTokenizer(), {})
+    checkpoint.save(path, model.trained(), Config(), {"llm": "baby"} | frozen | changes)
+
+
+def check(model, path, cfg=None, tokenizer=None):
+    checkpoint.check(path, cfg or Config(), model.llm, tokenizer or WordTokenizer())
 
 
 def test_a_model_comes_back_as_it_was(tmp_path):
@@ -29,9 +33,90 @@ def test_only_trained_weights_are_kept(tmp_path):
 
 def test_a_checkpoint_of_another_llm_is_refused(tmp_path):
     model = baby_model()
-    save(model, tmp_path / "best", llm_fingerprint="0123")
+    save(model, tmp_path / "best", llm_sha256="0123")
     with pytest.raises(ValueError, match=r"trained on another LLM: baby .*0123"):
-        decoding.load_into(model, tmp_path / "best")
+        check(model, tmp_path / "best")
+
+
+def test_one_value_in_the_middle_of_the_llm_counts(tmp_path):
+    model = baby_model()
+    model.llm.model.embed_tokens.weight.data = torch.randn(4000, 16)  # more than the sample
+    save(model, tmp_path / "best")
+    check(model, tmp_path / "best")
+    sampled = checkpoint.fingerprint(model.llm)
+    with torch.no_grad():
+        model.llm.model.embed_tokens.weight[2000, 3] += 0.5
+    assert checkpoint.fingerprint(model.llm) == sampled  # so version 0.1 did not see it
+    with pytest.raises(ValueError, match="trained on another LLM"):
+        check(model, tmp_path / "best")
+
+
+def test_another_tokenizer_is_refused(tmp_path):
+    save(baby_model(), tmp_path / "best")
+    other = WordTokenizer()
+    other.eos_token_id = 3
+    with pytest.raises(ValueError, match="was trained with another tokenizer"):
+        check(baby_model(), tmp_path / "best", tokenizer=other)
+
+
+@pytest.mark.parametrize(
+    "cfg, message",
+    [
+        (Config(model=ModelConfig(num_active=3)), "model.num_active is 3, but .* trained with 4"),
+        (Config(model=ModelConfig(renormalise=True)), "model.renormalise is True, but"),
+        (Config(model=ModelConfig(drop_tail=True)), "model.drop_tail is True, but"),
+        (Config(encoders=EncodersConfig(pad_to_30s=True)), "encoders.pad_to_30s is True, but"),
+    ],
+)
+def test_settings_that_change_what_the_weights_compute_are_refused(tmp_path, cfg, message):
+    save(baby_model(), tmp_path / "best")
+    with pytest.raises(ValueError, match=message):
+        check(baby_model(), tmp_path / "best", cfg)
+
+
+def test_settings_of_the_place_where_a_model_runs_are_free(tmp_path):
+    save(baby_model(), tmp_path / "best")
+    free = ModelConfig(llm="elsewhere", attention="eager", llm_dtype="float32", balance_weight=0)
+    check(baby_model(), tmp_path / "best", Config(model=free))
+
+
+def test_a_flipped_bit_is_reported(tmp_path):
+    save(baby_model(), tmp_path / "best")
+    path = tmp_path / "best" / checkpoint.FILE
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match="is damaged, or the file of another model"):
+        checkpoint.read(tmp_path / "best")
+
+
+def test_a_folder_of_version_0_1_says_less_and_is_read(tmp_path):
+    model, batch = baby_model(), random_batch()
+    save(model, tmp_path / "old")
+    old = {"llm": "baby", "llm_fingerprint": checkpoint.fingerprint(model.llm)}
+    checkpoint.files.write_json(tmp_path / "old/base.json", old)
+    other = baby_model(wake=False)
+    check(other, tmp_path / "old", Config(model=ModelConfig(num_active=3)))
+    decoding.load_into(other, tmp_path / "old")
+    assert torch.equal(other(**batch)[0], model(**batch)[0])
+
+
+def test_base_models_are_found_from_any_folder(tmp_path, monkeypatch):
+    cfg = config.Config(
+        model=ModelConfig(llm="downloads/llm"),
+        encoders=EncodersConfig(audio="openai/whisper-x", video="exp/video"),
+    )
+    for name in ("work/downloads/llm", "work/exp/video", "work/exp/x/best", "other/llm"):
+        (tmp_path / name).mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "other")
+    found = checkpoint.resolve(cfg, tmp_path / "work/exp/x/best")
+    assert found.model.llm == str(tmp_path / "work/downloads/llm")
+    assert found.encoders.video == str(tmp_path / "work/exp/video")
+    assert found.encoders.audio == "openai/whisper-x"  # an id of the hub
+    (tmp_path / "work/exp/x").rename(tmp_path / "moved")
+    for base in (tmp_path / "other", tmp_path / "other/llm"):  # the folder around it, or itself
+        found = checkpoint.resolve(cfg, tmp_path / "moved/best", [base])
+        assert found.model.llm == str(tmp_path / "other/llm")
 
 
 def test_a_checkpoint_of_other_experts_is_refused(tmp_path):

@@ -1,8 +1,9 @@
 """Crop the mouths of a data set: python -m mome.bin.crop_mouths data/train dump/mouths/train
 
 Stage 1 of a recipe. Writes OUT_DIR/<speaker>/<utterance>.mp4 (96x96, grey, 25 frames a second),
-mouths.scp, and skipped.txt, which lists the clips without a face. Clips that are cropped already,
-from the same media with the same landmarks, are not cropped again.
+mouths.scp, and lists of clips: skipped.txt (left out, such as those without a face), low_face.txt
+(a face in less than 90 % of the images) and notes.txt (such as damaged images). Clips that are
+cropped already, from the same media with the same landmarks, are not cropped again.
 
 On a cluster, run `--job 1/8` to `--job 8/8` anywhere, then the command without --job: it joins what
 the jobs have written.
@@ -11,7 +12,7 @@ the jobs have written.
 from pathlib import Path
 
 from mome.bin import Parser, run, start_logging
-from mome.bin._jobs import add_skip_options, job_of
+from mome.bin._jobs import add_skip_options, job_of, share_of
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -35,6 +36,13 @@ def main(argv: list[str] | None = None) -> None:
         metavar="N",
         help="find them in each N-th image and interpolate, which is faster",
     )
+    add(
+        "--min_found",
+        type=share_of,
+        default=mouths.MIN_FOUND,
+        metavar="SHARE",
+        help="leave out a clip with a face in a smaller share of its images",
+    )
     add("--num_jobs", type=int, default=2, help="processes")
     add("--job", type=job_of, help="crop only this part of the set, as i/n")
     add_skip_options(parser, validation.MAX_SKIPPED)
@@ -51,6 +59,7 @@ def main(argv: list[str] | None = None) -> None:
         args.max_skipped,
         args.max_skipped_test,
         start_logging,
+        args.min_found,
     )
 
 

@@ -117,6 +117,7 @@ def main(argv: list[str] | None = None) -> None:
     args = parse(argv)
     model_dir = find_model(args.exp_dir, args.model)
     cfg = config.load(args.exp_dir / "config.yaml", args.overrides)
+    cfg = checkpoint.resolve(cfg, model_dir)
     checks = [name for name in args.sets if SetName.parse(name).video != "own"]
     if checks and cfg.model.task == "asr":
         raise ValueError(f"{checks[0]} is for models with video: {args.exp_dir} has task asr")

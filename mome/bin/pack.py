@@ -23,6 +23,8 @@ log = logging.getLogger(__name__)
 
 SMALL = 300_000_000  # bytes of an encoder that is packed in any case
 COPIED = ("*.safetensors", "*.json", "*.txt", "*.model", "LICENSE*")  # no pickle
+ABSENT = """What is not in this folder is looked for under its name here, on the hub, and in folders
+that are given with `--base`."""
 PARTS = {"audio": "audio_encoder", "video": "video_encoder", "llm": "llm"}  # folders in OUT
 
 
@@ -80,12 +82,18 @@ def write(out_dir: Path, exp_dir: Path, loaded: Any, include_base: bool) -> None
         else:
             log.info(f"{name} is not packed: it is named with its sha256")
     shutil.copyfile(loaded.dir / checkpoint.FILE, out_dir / checkpoint.FILE)
-    base = checkpoint.read_base(loaded.dir)
-    weights = {"weights_sha256": checkpoint.sha256(out_dir / checkpoint.FILE)}  # 0.1 had none
-    files.write_json(out_dir / "base.json", base | weights)
+    files.write_json(out_dir / "base.json", whole_base(loaded))
     config.save(packed, out_dir / "config.yaml")
     loaded.tokenizer.save_pretrained(out_dir / checkpoint.TOKENIZER)
     files.write_text(out_dir / "README.md", model_card(exp_dir, loaded, include_base))
+
+
+def whole_base(loaded: Any) -> dict:
+    """base.json with the hashes that the folders of version 0.1 lack."""
+    base = checkpoint.read_base(loaded.dir)
+    found = checkpoint.describe_base(loaded.model.llm, loaded.tokenizer, base["features"])
+    found["weights_sha256"] = checkpoint.sha256(loaded.dir / checkpoint.FILE)
+    return found | {"settings": checkpoint.settings_of(loaded.config)} | base
 
 
 def base_models(cfg: Config) -> dict[str, str]:
@@ -138,7 +146,7 @@ def copy_model(source: Path, out_dir: Path) -> None:
 def model_card(exp_dir: Path, loaded: Any, include_base: bool) -> str:
     """README.md of the folder, in the form that the hub reads."""
     cfg, names = loaded.config, base_models(config.load(loaded.dir / "config.yaml"))
-    base = checkpoint.read_base(loaded.dir)
+    base = whole_base(loaded)
     scales = ", ".join(map(str, loaded.scales))
     hashes = {part: base.get("features", {}).get(f"{part}_sha256") for part in ("audio", "video")}
     hashes["llm"] = base.get("llm_sha256")
@@ -172,9 +180,8 @@ They hold for recordings like those of the corpus that the model was trained and
 ## Parts
 
 {tables.markdown(rows)}
-{"All of them are" if include_base else "Encoders of at most 300 MB are"} in this folder. What is
-not is looked for under its name, in the folders given with `--base` and on the hub. A frozen model
-with other weights is refused. All weights are safetensors.
+{"All of them are in this folder." if include_base else ABSENT}
+A frozen model with other weights is refused. All weights are safetensors.
 """
 
 

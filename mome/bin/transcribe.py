@@ -28,7 +28,7 @@ SOUND_FILES = "wav flac mp3 m4a aac ogg oga opus wma aif aiff amr"
 def parse(argv: list[str] | None) -> argparse.Namespace:
     parser = Parser(__doc__)
     add = parser.add_argument
-    add("inputs", nargs="+", type=Path, help="files, or folders with files")
+    add("inputs", nargs="+", type=Path, help="files, folders, decode.key=value")
     add("--model", required=True, help="exp/<tag>, a folder of mome pack, or a hub id")
     add("--scale", help="such as a16_v5; default: the finest scale of the model")
     add("--task", choices=("asr", "vsr", "avsr"), help="read the sound alone, the lips alone, both")
@@ -39,9 +39,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--output_dir", type=Path, help="folder for <stem>.<format>")
     add("--base", type=Path, action="append", default=[], help="folder with LLM or encoders")
     add("--device", help="cpu, cuda, ...; default: a GPU when there is one")
-    add("overrides", nargs="*", default=[], help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
-    args.overrides = [str(p) for p in args.inputs if is_override(p)] + args.overrides
+    args.overrides = [str(path) for path in args.inputs if is_override(path)]
     args.inputs = [path for path in args.inputs if not is_override(path)]
     if not args.inputs:
         parser.error("no file is given")
@@ -124,7 +123,8 @@ def main(argv: list[str] | None = None) -> None:
     took = time.monotonic() - start
     log.info(f"{len(paths) - len(failed)} files, {seconds:.1f} s of media, in {took:.1f} s")
     if failed:
-        sys.exit(f"{len(failed)} of {len(paths)} files could not be transcribed: {failed[0]}, ...")
+        more = ", ..." if len(failed) > 1 else ""
+        sys.exit(f"{len(failed)} of {len(paths)} files could not be transcribed: {failed[0]}{more}")
 
 
 def write(transcript: Transcript, outputs: list[Path], formats: list[str]) -> None:

@@ -138,9 +138,13 @@ class FeatureDataset:
     def check_encoders(self, trained: dict[str, Any]) -> None:
         """ValueError when the frames were made in another way than `trained`, a feats.json, says.
 
-        Only the streams that the task reads are compared.
+        Only the streams that the task reads are compared. Encoders with equal weights are the same,
+        wherever their folders are.
         """
-        keys = [f"{s}_{name}" for s in self.streams for name in ("encoder", "sha256")]
+        keys = []
+        for s in self.streams:
+            hashed = trained.get(f"{s}_sha256") and self.source.info.get(f"{s}_sha256")
+            keys.append(f"{s}_sha256" if hashed else f"{s}_encoder")
         for key in keys + (["pad_to_30s"] if "audio" in self.streams else []):
             found, wanted = self.source.info.get(key), trained.get(key)
             if (found or None) != (wanted or None):

@@ -7,18 +7,13 @@ does (mome/data/mouths.py). So no more than a few images are in memory.
 Shape key: T images at 25 a second.
 """
 
-import functools
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import av
 import numpy as np
-from av.video.reformatter import VideoReformatter
 
-from mome.data import VIDEO_FPS, landmarks, mouths, pauses, video
+from mome.data import landmarks, mouths, pauses, video
 
 MOST_FACES = 5  # that are followed at once
 REACH = 0.7  # of the size of a face: how far it may move from one image to the next
@@ -28,109 +23,13 @@ SAME_SIDE = 3.0  # sizes by which such a face may be to the left or right of the
 SIMILAR = 0.5  # a face that comes instead of the chosen one is at least this share of its size
 CHUNK = 16  # images that are cropped at once
 Track = dict[int, np.ndarray]  # landmarks (4, 2) of a face by the number of the image
-LONGEST_GAP_S = 60.0  # without an image, in which the last one is repeated
-
-
-def images(path: str | Path) -> Iterator[np.ndarray]:
-    """The images of a media file at 25 a second, RGB, one after the other: at each moment k / 25 s
-    the one that is nearest in time.
-
-    Raises FileNotFoundError, or ValueError when the file has no video or cannot be decoded.
-    """
-    if not Path(path).exists():
-        raise FileNotFoundError(f"{path} does not exist")
-    convert, count = VideoReformatter(), 0
-    try:
-        with av.open(str(path), metadata_errors="replace") as container:
-            stream = video._video_stream(container, path)
-            stream.thread_type = "NONE"
-            for frame, repeats in _nearest(container.decode(stream), stream, path):
-                image = video._pixels_of(frame, "rgb24", convert)
-                for _ in range(repeats):
-                    yield image
-                    count += 1
-    except av.FFmpegError as error:
-        raise ValueError(f"{path}: its video cannot be decoded ({error.strerror})") from None
-    if not count:
-        raise ValueError(f"{path} has a video stream without images")
-
-
-def _nearest(
-    frames: Iterator[av.VideoFrame], stream: av.VideoStream, path: str | Path
-) -> Iterator[tuple[av.VideoFrame, int]]:
-    """Each decoded frame that is nearest to some moment k / 25 s, and to how many of them.
-
-    The last frame is shown as long as the mean of all.
-    """
-    rate = float(stream.average_rate or VIDEO_FPS)
-    last, last_time, start, count, done = None, 0.0, None, 0, 0
-    for frame in frames:
-        time = count / rate if frame.time is None else frame.time
-        start = time if start is None else start
-        time, count = time - start, count + 1
-        if last is not None:
-            if time <= last_time:
-                continue
-            if time - last_time > LONGEST_GAP_S:
-                raise ValueError(
-                    f"{path}: {time - last_time:.0f} s without an image follow {last_time:.2f} s"
-                )
-            upto = math.ceil((last_time + time) / 2 * VIDEO_FPS - 1e-6)
-            if upto > done:
-                yield last, upto - done
-                done = upto
-        last, last_time = frame, time
-    if last is not None:
-        duration = last_time * count / (count - 1) if count > 1 else 1 / VIDEO_FPS
-        upto = max(done + (done == 0), round(duration * VIDEO_FPS))
-        if upto > done:
-            yield last, upto - done
 
 
 # ---- find and follow ----------------------------------------------------------------------------
 
 
-def find(path: str | Path, every: int = 1) -> tuple[list[list[np.ndarray]], int]:
-    """The landmarks (4, 2) of all faces in each `every`-th image, and the number of all images.
-
-    Landmarks are those of `mome.data.landmarks`, from mediapipe. Raises as `video.read_images`.
-    """
-    found: list[list[np.ndarray]] = []
-    t = -1
-    mesh = None
-    for t, image in enumerate(images(path)):
-        if t % every:
-            continue
-        with landmarks._silent_stderr():
-            if mesh is None:
-                mesh = _mesh()
-                mesh.reset()  # forget the last video
-            faces = mesh.process(image).multi_face_landmarks or []
-        size = np.array([image.shape[1], image.shape[0]], dtype=np.float32)
-        found.append([_points_of(face.landmark) * size for face in faces])
-    return found, t + 1
-
-
-@functools.cache
-def _mesh() -> Any:
-    from mediapipe.python.solutions.face_mesh import FaceMesh
-
-    return FaceMesh(static_image_mode=False, max_num_faces=MOST_FACES, refine_landmarks=False)
-
-
-def _points_of(mesh: Any) -> np.ndarray:
-    """The landmarks of a face of mediapipe, (4, 2) in shares of width and height."""
-    return np.array(
-        [
-            np.mean([(mesh[i].x, mesh[i].y) for i in group], axis=0)
-            for group in landmarks.MESH_POINTS
-        ],
-        dtype=np.float32,
-    )
-
-
 def follow(found: list[list[np.ndarray]]) -> list[Track]:
-    """The tracks of the faces that `find` found.
+    """The tracks of the faces that `landmarks.find_faces` found in each image.
 
     A face in an image continues the nearest track that was seen at most MOST_APART images before
     and is not further away than REACH times its size.
@@ -164,8 +63,8 @@ def distance(face: np.ndarray, other: np.ndarray) -> float:
 
 def size_of(face: np.ndarray) -> float:
     """The distance in pixels from the middle of the eyes to the mouth, or between the eyes."""
-    eyes = face[:2].mean(axis=0)
-    return float(max(np.linalg.norm(face[3] - eyes), np.linalg.norm(face[1] - face[0]), 1.0))
+    down, across = face[3] - face[:2].mean(axis=0), face[1] - face[0]
+    return max(float(np.linalg.norm(down)), float(np.linalg.norm(across)), 1.0)
 
 
 # ---- choose -------------------------------------------------------------------------------------
@@ -227,12 +126,14 @@ class FaceTrack:
         seen: (first image, end, landmarks (end - first, 4, 2), filled and smoothed) of each stretch
             in which the face is seen, in order.
         num_faces: how many faces are seen steadily.
+        lost: how many images are damaged or missing, in words; "" when none is.
     """
 
     path: Path
     num_images: int
     seen: list[tuple[int, int, np.ndarray]]
     num_faces: int = 1
+    lost: str = ""
 
     @property
     def present(self) -> np.ndarray:
@@ -252,7 +153,7 @@ class FaceTrack:
             points[first:end] = filled
         chunk: list[np.ndarray] = []
         done = 0
-        for image in images(self.path):
+        for image in video.ImageReader(self.path):
             chunk.append(image)
             if len(chunk) == CHUNK:
                 yield crop(chunk, points[done : done + CHUNK])
@@ -277,8 +178,10 @@ def read(path: str | Path, which: str = "largest", every: int = 1) -> FaceTrack 
     Raises FileNotFoundError, or ValueError for a video that cannot be read.
     """
     landmarks.check_installed("mediapipe")
-    found, num_images = find(path, every)
-    tracks = follow(found)
+    reader = video.ImageReader(path)
+    sampled = (image for t, image in enumerate(reader) if t % every == 0)
+    found = landmarks.find_faces(sampled, MOST_FACES)
+    tracks, num_images = follow(found), reader.num_images
     points = np.full((len(found), 4, 2), np.nan, dtype=np.float32)
     for t, face in choose(tracks, which).items():
         points[t] = face
@@ -294,4 +197,4 @@ def read(path: str | Path, which: str = "largest", every: int = 1) -> FaceTrack 
             continue
         seen.append((first, end, filled))
     steady = [track for track in tracks if len(track) >= STEADY * max(map(len, tracks))]
-    return FaceTrack(Path(path), num_images, seen, len(steady)) if seen else None
+    return FaceTrack(Path(path), num_images, seen, len(steady), reader.lost) if seen else None

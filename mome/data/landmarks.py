@@ -10,9 +10,10 @@ Shape key: T images of a clip, H, W pixels, N faces in an image.
 import contextlib
 import functools
 import importlib.util
+import itertools
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from unittest import mock
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 # Points of mediapipe's face mesh whose means are the landmarks: eyes, base of the nose, mouth.
 MESH_POINTS = ([33, 133], [362, 263], [98, 97, 2, 326, 327], [61, 291, 0, 17])
 
+NO_FACE = np.full((4, 2), np.nan)
 BATCH = 16  # images that MTCNN gets at once
 SMALLEST = 1 / 6  # of the shorter side of an image: MTCNN ignores smaller faces
 MIN_PROBABILITY = 0.9  # of a face
@@ -40,9 +42,10 @@ FROM_FIVE = np.array(
 )
 
 
-def find(images: np.ndarray, backend: str = "mediapipe") -> np.ndarray:
-    """Left eye, right eye, base of the nose and mouth in each of (T, H, W, 3) RGB images.
+def find(images: Iterable[np.ndarray], backend: str = "mediapipe") -> np.ndarray:
+    """Left eye, right eye, base of the nose and mouth in each of T RGB images (H, W, 3).
 
+    The images are read once, in order, and may come from a generator.
     Returns points (x, y) in pixels, (T, 4, 2) float32; the left eye is the left one in the image.
     They are NaN where no face was found. Raises ValueError for an unknown backend.
     """
@@ -63,30 +66,47 @@ def check_installed(backend: str) -> None:
 # ---- mediapipe ----------------------------------------------------------------------------------
 
 
-def find_by_mediapipe(images: np.ndarray) -> np.ndarray:
+def find_by_mediapipe(images: Iterable[np.ndarray]) -> np.ndarray:
     """As `find`."""
-    T, height, width, _ = images.shape
-    points = np.full((T, 4, 2), np.nan, dtype=np.float32)
-    with _silent_stderr():
-        mesh = _face_mesh()
-        mesh.reset()  # it tracks from image to image: forget the last clip
-        for t, image in enumerate(images):
+    points: list[np.ndarray] = []
+    for image in images:  # reading them is not silenced: it may log
+        with _silent_stderr():
+            mesh = _face_mesh()
+            if not points:
+                mesh.reset()  # it tracks from image to image: forget the last clip
             faces = mesh.process(image).multi_face_landmarks
-            if faces:
-                landmarks = faces[0].landmark
-                for k, group in enumerate(MESH_POINTS):
-                    xs = [landmarks[i].x for i in group]
-                    ys = [landmarks[i].y for i in group]
-                    points[t, k] = np.mean(xs) * width, np.mean(ys) * height
-    return points
+        points.append(_of_mesh(faces[0].landmark, *image.shape[1::-1]) if faces else NO_FACE)
+    return np.array(points, dtype=np.float32).reshape(-1, 4, 2)
+
+
+def _of_mesh(mesh: Sequence, width: int, height: int) -> np.ndarray:
+    """The landmarks (4, 2) of a face, from the points of mediapipe's mesh."""
+    groups = [[mesh[i] for i in group] for group in MESH_POINTS]
+    return np.array(
+        [[sum(p.x for p in group) * width, sum(p.y for p in group) * height] for group in groups]
+    ) / [[len(group)] for group in groups]
+
+
+def find_faces(images: Iterable[np.ndarray], most: int) -> list[list[np.ndarray]]:
+    """The landmarks (4, 2) of up to `most` faces in each of T images, in no order; by mediapipe."""
+    found: list[list[np.ndarray]] = []
+    for t, image in enumerate(images):
+        with _silent_stderr():
+            mesh = _face_mesh(most)
+            if t == 0:
+                mesh.reset()
+            faces = mesh.process(image).multi_face_landmarks or []
+        height, width = image.shape[:2]
+        found.append([_of_mesh(face.landmark, width, height) for face in faces])
+    return found
 
 
 @functools.cache
-def _face_mesh() -> Any:
+def _face_mesh(most: int = 1) -> Any:
     """One for the process: after reset() it gives the same points as a new one, 19 % faster."""
     from mediapipe.python.solutions.face_mesh import FaceMesh
 
-    return FaceMesh(static_image_mode=False, max_num_faces=1, refine_landmarks=False)
+    return FaceMesh(static_image_mode=False, max_num_faces=most, refine_landmarks=False)
 
 
 @contextlib.contextmanager
@@ -109,23 +129,25 @@ def _silent_stderr() -> Iterator[None]:
 # ---- MTCNN --------------------------------------------------------------------------------------
 
 
-def find_by_mtcnn(images: np.ndarray) -> np.ndarray:
+def find_by_mtcnn(images: Iterable[np.ndarray]) -> np.ndarray:
     """As `find`."""
     return (FROM_FIVE @ five_points(images)).astype(np.float32)
 
 
-def five_points(images: np.ndarray) -> np.ndarray:
-    """MTCNN's points of one face in each of (T, H, W, 3) images: (T, 5, 2) float32 or NaN.
+def five_points(images: Iterable[np.ndarray]) -> np.ndarray:
+    """MTCNN's points of one face in each of T images (H, W, 3): (T, 5, 2) float32 or NaN.
 
     They are left and right eye, tip of the nose, left and right corner of the mouth, as seen. Of
     several faces, a large one near the place of the last face is chosen; at first, near the middle
     of the image.
     """
-    points = np.full((len(images), 5, 2), np.nan, dtype=np.float32)
-    place = np.array([images.shape[2] / 2, images.shape[1] / 2])
-    for begin in range(0, len(images), BATCH):
-        found = _detect(images[begin : begin + BATCH])
-        for t, (boxes, probabilities, faces) in enumerate(zip(*found, strict=True), start=begin):
+    points, place = [], None
+    images = iter(images)
+    while batch := list(itertools.islice(images, BATCH)):
+        if place is None:
+            place = np.array(batch[0].shape[1::-1]) / 2
+        for boxes, probabilities, faces in zip(*_detect(np.stack(batch)), strict=True):
+            points.append(np.full((5, 2), np.nan))
             if boxes is None or max(probabilities) < MIN_PROBABILITY:
                 continue
             boxes, probabilities = np.asarray(boxes, float), np.asarray(probabilities, float)
@@ -133,8 +155,8 @@ def five_points(images: np.ndarray) -> np.ndarray:
             score = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
             score -= 2 * ((centres - place) ** 2).sum(axis=1)
             best = np.where(probabilities < MIN_PROBABILITY, -np.inf, score).argmax()
-            points[t], place = faces[best], centres[best]
-    return points
+            points[-1], place = faces[best], centres[best]
+    return np.array(points, dtype=np.float32).reshape(-1, 5, 2)
 
 
 def _detect(images: np.ndarray) -> tuple:
@@ -200,12 +222,12 @@ class Backend(NamedTuple):
     """One way to find landmarks.
 
     Attributes:
-        find: from images (T, H, W, 3) to points (T, 4, 2).
+        find: from T images (H, W, 3) to points (T, 4, 2).
         modules: what must be importable.
         install: the command that installs them.
     """
 
-    find: Callable[[np.ndarray], np.ndarray]
+    find: Callable[[Iterable[np.ndarray]], np.ndarray]
     modules: tuple[str, ...]
     install: str
 

@@ -7,13 +7,30 @@ middle of the crop, so the mouth is upright and has one size in every clip. The 
 AV-HuBERT's crops (68-point landmarks averaged over LRW): its pretrained encoder sees the crops that
 it was trained on.
 
+As in AV-HuBERT's preparation, smoothing is for the shape of the face, that is for the turn and the
+size of the crop. The position follows the face from image to image, so a camera that shakes does
+not move the mouth in the crop. With landmarks in each n-th image only, the position in between is
+interpolated: it then follows a movement that is slower than about 25 / 4n times a second.
+
+    what a clip has                    what comes out
+    a face in all images               crops
+    no face in some images             crops by interpolated landmarks; where less than LOW_FOUND of
+                                       the images have one, the share is listed in low_face.txt
+    a face in too few images           no crops: left out with the reason (option `min_found`)
+    damaged or missing images          crops of the nearest good images, and a line in notes.txt
+    images that are not square         with `centre`, a line in notes.txt: the box is that of a face
+                                       track
+    any length and size                memory holds KEPT_BYTES of grey images; above, the file is
+                                       decoded a second time
+
 Shape key: T images of a clip, H, W pixels.
 """
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -22,9 +39,12 @@ from mome import files
 from mome.data import ark, clip_jobs, crops, datadir, landmarks, validation, video
 from mome.data.set_name import SetName
 
-VERSION = 3  # of the crops: raise it when the same media would give others
+VERSION = 4  # of the crops: raise it when the same media would give others
 SMOOTHING = 7  # images, of the moving average over landmarks
 MIN_FOUND = 0.5  # share of the images in which a face must be found
+LOW_FOUND = 0.9  # clips with a face in a smaller share of their images are listed
+KEPT_BYTES = 64_000_000  # of grey images of a clip; 50 s of images of 224 x 224
+SQUARE = 0.05  # share by which the sides of a face track may differ
 # Left eye, right eye and base of the nose in a crop, in pixels from the middle of the mouth.
 MEAN_FACE = np.array([[-27.3, -63.5], [27.0, -64.2], [-0.4, -21.9]])
 WEIGHTS = np.array([2.0, 2.0, 1.0])  # an eye is the mean of two corners
@@ -44,8 +64,12 @@ def crop_set(
     max_skipped: float = validation.MAX_SKIPPED,
     max_skipped_test: float = 0.0,
     start: Callable[[], None] | None = None,
+    min_found: float = MIN_FOUND,
 ) -> None:
-    """Write `out_dir/<speaker>/<utterance>.mp4`, mouths.scp and skipped.txt.
+    """Write `out_dir/<speaker>/<utterance>.mp4`, mouths.scp and lists of clips.
+
+    The lists are skipped.txt (clips that are left out), low_face.txt (the share of images with a
+    face, where it is below LOW_FOUND) and notes.txt (damaged images and other findings).
 
     Clips that are cropped already, from the same media by the same method, are not cropped again.
 
@@ -57,6 +81,7 @@ def crop_set(
             without `job`.
         max_skipped, max_skipped_test: see `validation.check_skipped`.
         start: called once in each process other than this one.
+        min_found: a clip with a face in a smaller share of its images is left out.
 
     Raises ValueError when a package is missing or too many clips have no face.
     """
@@ -68,7 +93,8 @@ def crop_set(
     paths = {u: out_dir / data.utt2spk[u] / f"{u}.mp4" for u in utterances}
     sparse = [f"every {every}"] if every > 1 else []  # records are older than this option
     marks = {u: clip_jobs.mark(data.video[u], method, VERSION, *sparse) for u in utterances}
-    if not job and is_complete(out_dir, marks, paths):
+    stamp = marks if min_found == MIN_FOUND else {**marks, "min_found": str(min_found)}
+    if not job and is_complete(out_dir, stamp, paths):
         log.info("%s is up to date", out_dir)
         return
 
@@ -84,22 +110,34 @@ def crop_set(
         f"mouths {out_dir.name}",
         start,
     )
+    results = {u: enough(r, min_found, data.video[u]) for u, r in results.items()}
     if not job:
         is_test = SetName.parse(data_dir).is_test
+        write_notes(out_dir, results)
         write_index(
             out_dir, paths, clip_jobs.skipped(results), is_test, max_skipped, max_skipped_test
         )
-        files.write_stamp(out_dir, marks)
+        files.write_stamp(out_dir, stamp)
     took = time.monotonic() - began
     name = f"job {index}/{total}" if job else str(out_dir)
     log.info(f"{name}: {num_new} clips cropped in {took:.0f} s{summary(results, num_new)}")
 
 
-def is_complete(out_dir: Path, marks: dict[str, str], paths: dict[str, Path]) -> bool:
+def enough(result: dict, min_found: float, media_path: str) -> dict:
+    """The result of a clip, or the reason to leave it out when it has a face in too few images."""
+    if clip_jobs.SKIPPED in result or result["num_found"] >= min_found * result["num_frames"]:
+        return result
+    return {
+        clip_jobs.SKIPPED: f"{media_path}: a face was found in {result['num_found']} of"
+        f" {result['num_frames']} images"
+    }
+
+
+def is_complete(out_dir: Path, stamp: dict[str, str], paths: dict[str, Path]) -> bool:
     """Whether the folder has the crops of these clips, but for those that were left out."""
     skipped = datadir.read_skipped(out_dir)
     return (
-        files.up_to_date(out_dir, marks)
+        files.up_to_date(out_dir, stamp)
         and (out_dir / "mouths.scp").exists()
         and all(path.exists() for u, path in paths.items() if u not in skipped)
     )
@@ -120,6 +158,23 @@ def write_index(
     ark.write_scp(out_dir / "mouths.scp", {u: str(p) for u, p in paths.items() if u not in skipped})
 
 
+def write_notes(out_dir: Path, results: dict[str, dict]) -> None:
+    """Write low_face.txt, the lowest share first, and notes.txt; neither without an entry."""
+    cropped = {u: r for u, r in results.items() if clip_jobs.SKIPPED not in r}
+    shares = {u: r["num_found"] / r["num_frames"] for u, r in cropped.items()}
+    low = sorted((share, u) for u, share in shares.items() if share < LOW_FOUND)
+    lists = {
+        "low_face.txt": [f"{u}\t{share:.2f}\n" for share, u in low],
+        "notes.txt": [f"{u}\t{r['note']}\n" for u, r in cropped.items() if "note" in r],
+    }
+    for name, lines in lists.items():
+        if lines:
+            files.write_text(out_dir / name, "".join(lines))
+            log.warning(f"{out_dir / name} lists {len(lines)} clips, such as {lines[0].strip()}")
+        else:
+            (out_dir / name).unlink(missing_ok=True)
+
+
 def summary(results: dict[str, dict], num_new: int) -> str:
     """The end of the log line: clips done before, clips left out, images without a face."""
     skipped = clip_jobs.skipped(results)
@@ -132,38 +187,96 @@ def summary(results: dict[str, dict], num_new: int) -> str:
     )
 
 
-def crop_clip(media_path: str, mouth_path: Path, method: str, every: int = 1) -> dict[str, int]:
-    """Write the mouths of one clip; returns its number of images, and of those with a face."""
+def crop_clip(media_path: str, mouth_path: Path, method: str, every: int = 1) -> dict:
+    """Write the mouths of one clip; returns its number of images, and of those with a face.
+
+    Whether these are enough is decided for the whole set. What is to be known about the clip is
+    returned as "note".
+    """
     cv2.setNumThreads(1)  # the clips are spread over processes
     if method == "mtcnn":
         import torch
 
         torch.set_num_threads(1)
-    mouth, num_found = mouths_of(media_path, method, every)
-    crops.write(mouth_path, mouth)
-    return {"num_frames": len(mouth), "num_found": num_found}
+    mouths = crop(media_path, method, every, min_found=0.0)
+    crops.write(mouth_path, mouths.images)
+    note = {"note": mouths.note} if mouths.note else {}
+    return {"num_frames": len(mouths.images), "num_found": mouths.num_found, **note}
 
 
 def mouths_of(
-    path: str | Path, method: str = "mediapipe", every: int = 1
+    path: str | Path, method: str = "mediapipe", every: int = 1, min_found: float = MIN_FOUND
 ) -> tuple[np.ndarray, int]:
     """The mouth crops of a media file, uint8 (T, 96, 96), and the number of images with a face.
+
+    As `crop`; the log warns of what is noted about the clip.
+    """
+    mouths = crop(path, method, every, min_found)
+    if mouths.note:
+        log.warning(f"{path}: {mouths.note}")
+    return mouths.images, mouths.num_found
+
+
+class Mouths(NamedTuple):
+    """The mouth crops of a clip.
+
+    Attributes:
+        images: uint8 (T, 96, 96).
+        num_found: how many images have a face; T with the method `centre`, which looks for none.
+        note: what is wrong with the clip; "" when nothing is.
+    """
+
+    images: np.ndarray
+    num_found: int
+    note: str
+
+
+def crop(
+    path: str | Path, method: str = "mediapipe", every: int = 1, min_found: float = MIN_FOUND
+) -> Mouths:
+    """The mouth crops of a media file, or of a piece of one as in video.scp.
 
     Landmarks are found in each `every`-th image and interpolated between them. That is enough where
     the head moves slowly. An image between two with a face counts as one with a face.
 
-    Raises FileNotFoundError, or ValueError for media that cannot be read and when less than half
-    of the images have a face.
+    Raises FileNotFoundError, or ValueError for media that cannot be read (see `video`) and when
+    the share of images with a face is below `min_found` or none has one.
     """
-    images = video.read_images(path)
+    reader = video.ImageReader(path)
     if method == "centre":
-        return crop_centre(images), len(images)
-    points = between(landmarks.find(images[::every], method), every, len(images))
+        images, shape = crop_centre(reader)
+        return Mouths(images, len(images), "; ".join(filter(None, [reader.lost, oblong(*shape)])))
+    clip = _GreyClip(reader)
+    found = landmarks.find(clip.sample(every), method)
+    points = between(found, every, reader.num_images)
     try:
-        mouth = crop_mouth(images, fill_in(points))
+        images = crop_mouth(clip, fill_in(points, min_found))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    return mouth, int((~np.isnan(points[:, 0, 0])).sum())
+    return Mouths(images, int((~np.isnan(points[:, 0, 0])).sum()), reader.lost)
+
+
+class _GreyClip:
+    """The grey images of a clip, after `sample` has read it. Those of a large clip are not kept."""
+
+    def __init__(self, reader: video.ImageReader):
+        self.reader = reader
+        self.kept: list[np.ndarray] | None = []
+
+    def sample(self, every: int) -> Iterator[np.ndarray]:
+        """Each `every`-th image in RGB; all are kept in grey while they are small enough."""
+        size = 0
+        for t, image in enumerate(self.reader):
+            if self.kept is not None:
+                self.kept.append(_grey(image))
+                size += self.kept[-1].nbytes
+            if size > KEPT_BYTES:
+                self.kept = None
+            if t % every == 0:
+                yield image
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        yield from map(_grey, self.reader) if self.kept is None else self.kept
 
 
 def between(points: np.ndarray, every: int, num_images: int) -> np.ndarray:
@@ -181,23 +294,28 @@ def between(points: np.ndarray, every: int, num_images: int) -> np.ndarray:
     return np.where(share == 0, points[low], mixed).astype(np.float32)
 
 
-def fill_in(points: np.ndarray) -> np.ndarray:
-    """Landmarks (T, 4, 2) without gaps and smoothed over time.
+def fill_in(points: np.ndarray, min_found: float = MIN_FOUND) -> np.ndarray:
+    """Landmarks (T, 4, 2) without gaps, whose shape is smoothed over time; their mean is not.
 
     Gaps are interpolated; at the ends, the nearest landmarks are repeated. Raises ValueError when a
-    face was found in less than half of the images.
+    face was found in a smaller share of the images than `min_found`, or in none.
     """
     found = ~np.isnan(points[:, 0, 0])
-    if not found.any() or found.mean() < MIN_FOUND:
+    if not found.any() or found.mean() < min_found:
         raise ValueError(f"a face was found in {found.sum()} of {len(found)} images")
     t, known = np.arange(len(points)), np.flatnonzero(found)
     flat = points.reshape(len(points), -1)
     filled = np.stack([np.interp(t, known, flat[known, k]) for k in range(flat.shape[1])], axis=1)
+    filled = filled.reshape(points.shape)
+    place = filled.mean(axis=1, keepdims=True)
+    return (place + smooth(filled - place)).astype(np.float32)
+
+
+def smooth(points: np.ndarray) -> np.ndarray:
+    """The moving average of (T, 4, 2) over SMOOTHING images."""
     half = SMOOTHING // 2
-    padded = np.pad(filled, ((half, half), (0, 0)), mode="edge")
-    kernel = np.ones(SMOOTHING) / SMOOTHING
-    smooth = np.stack([np.convolve(c, kernel, "valid") for c in padded.T], axis=1)
-    return smooth.reshape(points.shape).astype(np.float32)
+    padded = np.pad(points, ((half, half), (0, 0), (0, 0)), mode="edge")
+    return np.lib.stride_tricks.sliding_window_view(padded, SMOOTHING, axis=0).mean(axis=-1)
 
 
 def to_crop(points: np.ndarray) -> np.ndarray:
@@ -219,8 +337,11 @@ def to_crop(points: np.ndarray) -> np.ndarray:
     return np.moveaxis(np.array(rows), -1, 0)
 
 
-def crop_mouth(images: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """The mouth in each image, grey, uint8 (T, 96, 96); `points` (T, 4, 2) as from `fill_in`."""
+def crop_mouth(images: Iterable[np.ndarray], points: np.ndarray) -> np.ndarray:
+    """The mouth in each of T images, RGB or grey: uint8 (T, 96, 96).
+
+    `points` (T, 4, 2) are as from `fill_in`.
+    """
     cropped = []
     for image, transform in zip(images, to_crop(points), strict=True):
         grey = _grey(image)
@@ -241,15 +362,29 @@ def crop_mouth(images: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.stack(cropped)
 
 
-def crop_centre(images: np.ndarray) -> np.ndarray:
-    """The mouth of a clip that is a face track: a fixed box of each image, (T, 96, 96)."""
-    _, height, width = images.shape[:3]
+def crop_centre(images: Iterable[np.ndarray]) -> tuple[np.ndarray, tuple[int, int]]:
+    """The mouth of a clip that is a face track: a fixed box of each image, (T, 96, 96).
+
+    Returns the height and width of the images, too.
+    """
     left, top, right, bottom = CENTRE_BOX
-    x = slice(int(left * width), int(right * width))
-    y = slice(int(top * height), int(bottom * height))
-    boxes = [_grey(image)[y, x] for image in images]
-    return np.stack(
-        [cv2.resize(b, (crops.SIZE, crops.SIZE), interpolation=cv2.INTER_AREA) for b in boxes]
+    cropped, height, width = [], 0, 0
+    for image in images:
+        height, width = image.shape[:2]
+        x = slice(int(left * width), int(right * width))
+        y = slice(int(top * height), int(bottom * height))
+        box = _grey(image)[y, x]
+        cropped.append(cv2.resize(box, (crops.SIZE, crops.SIZE), interpolation=cv2.INTER_AREA))
+    return np.stack(cropped), (height, width)
+
+
+def oblong(height: int, width: int) -> str:
+    """A note about images that are no face track because they are not square; "" for others."""
+    if abs(width - height) <= SQUARE * max(width, height):
+        return ""
+    return (
+        f"its images are {width}x{height}, not square as those of a face track, so the box in their"
+        " centre may miss the mouth: use mediapipe or mtcnn"
     )
 
 

@@ -21,7 +21,7 @@ from mome.data import (
 from mome.data.set_name import SetName
 
 MAX_APART = 2  # video frames by which the lengths of audio and video may differ
-VERSION = 2  # of the audio: raise it when the same media would give another wav
+VERSION = 3  # of the audio: raise it when the same media would give another wav
 log = logging.getLogger(__name__)
 
 
@@ -199,6 +199,8 @@ def extract_audio(clip: Clip, wav_path: Path) -> dict:
         samples_per_frame = SAMPLE_RATE // VIDEO_FPS
         samples = samples[first * samples_per_frame : (last + 1) * samples_per_frame]
         result["frames"] = [first, last]
+    if audio.is_silent(samples):
+        raise ValueError(f"{clip.media_path}: its audio is silent")
     peak = abs(samples).max()
     audio.write(wav_path, samples / peak if peak > 1 else samples)
     return {"seconds": len(samples) / SAMPLE_RATE, **result}

@@ -6,21 +6,43 @@ Anything that FFmpeg decodes is accepted, but for playlists, which name other fi
 Shape key: T moments of 40 ms, 25 a second.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import av
 import numpy as np
 from av.stream import Disposition
 
-from mome.data import VIDEO_FPS, audio, faces, pauses
-from mome.data.faces import FaceTrack
+from mome.data import VIDEO_FPS, audio, pauses
 
 PLAYLISTS = {"hls", "dash", "concat", "concatf", "applehttp", "imf", "sdp", "rtsp"}  # of FFmpeg
 MOST_APART = 2  # moments by which the streams of a clip may differ, as in stage 2
-SILENT = 1e-4  # full scale is 1; a sound that never exceeds this is silence
 MOST_UNSEEN = 0.5  # share of a piece without the face, above which its video is not read
+
+
+class Face(Protocol):
+    """A face in a video: `FaceTrack` of mome/data/faces.py."""
+
+    @property
+    def num_images(self) -> int:
+        """Of the video."""
+
+    @property
+    def num_faces(self) -> int:
+        """How many are seen steadily."""
+
+    @property
+    def lost(self) -> str:
+        """What is damaged, in words."""
+
+    @property
+    def present(self) -> np.ndarray:
+        """In which images it is seen, (num_images,) bool."""
+
+    def crops(self) -> Iterator[np.ndarray]:
+        """The mouth in each image, (n, 96, 96) uint8 for a few images at a time."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +76,7 @@ class Recording:
     path: Path
     num_moments: int
     sound: np.ndarray | None
-    face: FaceTrack | None
+    face: Face | None
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -100,7 +122,7 @@ class Recording:
 class Crops:
     """The crops of a face from its beginning to its end, taken in order."""
 
-    def __init__(self, face: FaceTrack):
+    def __init__(self, face: Face):
         self.present, self.chunks = face.present, face.crops()
         self.buffer = np.zeros((0, 96, 96), dtype=np.uint8)
         self.begin = 0  # the moment of the first one in `buffer`
@@ -135,15 +157,15 @@ class Crops:
 
 
 def read(
-    path: str | Path, streams: list[str], face: str = "largest", landmarks_every: int = 1
+    path: str | Path, streams: list[str], read_face: Callable[[Path], Face | None]
 ) -> Recording:
     """Read a file.
 
     Args:
         streams: "audio", "video": what the recogniser uses.
-        face, landmarks_every: as for `mome.data.faces.read`.
+        read_face: gives the face in a video, or None when there is none to be read.
 
-    Raises FileNotFoundError, PermissionError, or ValueError for a file that is no recording, is
+    Raises FileNotFoundError, or ValueError for a file that cannot be read, is no recording, is
     damaged, or has none of the streams.
     """
     path = Path(path)
@@ -156,16 +178,18 @@ def read(
             sound = audio.read(path)
             if not np.isfinite(sound).all():
                 raise ValueError(f"{path}: its sound has values that are not finite")
-            if np.abs(sound).max() <= SILENT:
+            if audio.is_silent(sound):
                 warnings.append("its sound is silent")
                 sound = None
     if "video" in streams:
         if "video" not in kinds:
             warnings.append("it has no video")
-        elif not (track := faces.read(path, face, landmarks_every)):
+        elif not (track := read_face(path)):
             warnings.append("no face is seen long enough")
         elif track.num_faces > 1:
-            warnings.append(f"{track.num_faces} faces are seen: the one read is `{face}`")
+            warnings.append(f"{track.num_faces} faces are seen, and one is read (--face)")
+        if track and track.lost:
+            warnings.append(track.lost)
     if not track and ("audio" not in streams or "audio" not in kinds):
         raise ValueError(f"{path} cannot be transcribed: {'; '.join(warnings)}")
     num_moments = track.num_images if track else 0
@@ -179,16 +203,20 @@ def read(
 def kinds_of(path: Path) -> set[str]:
     """Which streams a file has: "audio", "video"; a cover picture is not a video.
 
-    Raises FileNotFoundError, PermissionError, or ValueError when it is no recording.
+    Raises FileNotFoundError, or ValueError when it cannot be read or is no recording.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"{path} does not exist")
-    if not path.is_file():
-        raise ValueError(f"{path} is not a file")
-    if not path.stat().st_size:
-        raise ValueError(f"{path} is empty")
-    with path.open("rb"):  # its error names the file
-        pass
+    try:
+        if not path.exists():
+            raise FileNotFoundError(f"{path} does not exist")
+        if not path.is_file():
+            raise ValueError(f"{path} is not a file")
+        if not path.stat().st_size:
+            raise ValueError(f"{path} is empty")
+        path.open("rb").close()
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise ValueError(f"{path} cannot be read: {error.strerror}") from None
     try:
         # A playlist may name files of the network.
         options = {"protocol_whitelist": "file"}

@@ -62,8 +62,9 @@ class Transcript:
             }
             for s in self.segments
         ]
-        names = ("file", "scale", "task", "text")
-        return {name: getattr(self, name) for name in names} | {"segments": segments}
+        file = self.file.encode("utf-8", "replace").decode()  # a name may have any bytes
+        names = ("scale", "task", "text")
+        return {"file": file, **{n: getattr(self, n) for n in names}, "segments": segments}
 
 
 # ---- formats ------------------------------------------------------------------------------------

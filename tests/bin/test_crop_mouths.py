@@ -119,6 +119,35 @@ def test_a_face_that_is_lost_for_some_images_is_filled_in(data, films, caplog):
     assert 1 <= int(lost) <= 4
 
 
+def test_a_clip_with_few_faces_is_listed_and_the_least_share_is_an_option(data, films, caplog):
+    film = films[1].copy()
+    film[6:] = 128
+    movie.write(Path("media/s1-00000.mp4"), film, 25, SILENCE, 16000)
+    assert len(crop()) == 3
+    listed = Path("mouths/low_face.txt").read_text().splitlines()
+    assert len(listed) == 1 and listed[0].startswith("s1-00000\t0.")
+    share = float(listed[0].split("\t")[1])
+    assert 0.5 <= share <= 0.7 and "low_face.txt lists 1 clips, such as s1-00000" in caplog.text
+    with pytest.raises(ValueError, match=r"s1-00000: .*s1-00000\.mp4: a face was found in"):
+        crop("--min_found", "0.8")
+    assert list(datadir.read_skipped("mouths")) == ["s1-00000"]
+    assert not Path("mouths/low_face.txt").exists()
+    caplog.clear()
+    with caplog.at_level(logging.INFO):
+        assert len(crop("--min_found", "0.3")) == 3
+    assert "0 clips cropped" in caplog.text, "the option alone asks for no new crops"
+
+
+def test_what_is_wrong_with_clips_is_noted(data, films):
+    wide = np.concatenate([films[2], films[2]], axis=2)
+    movie.write(Path("media/s2-00000.mp4"), wide, 25, SILENCE, 16000)
+    crop("--landmarks", "centre")
+    (note,) = Path("mouths/notes.txt").read_text().splitlines()
+    assert note.startswith("s2-00000\tits images are 448x224, not square")
+    crop()
+    assert not Path("mouths/notes.txt").exists()
+
+
 def test_one_in_a_hundred_training_clips_may_be_left_out(films, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_data("data/train", [films[0][:1]] * 100)

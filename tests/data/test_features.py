@@ -152,8 +152,16 @@ def test_features_padded_in_another_way_are_refused(online):
 def test_only_the_encoders_of_the_streams_of_a_task_are_compared(stored, clips_dir, online):
     video = FeatureDataset(Archives(clips_dir / "feats/train", ["video"]), encode)
     video.check_encoders(online(streams=("video",)).source.info)
+    with pytest.raises(ValueError, match="audio_sha256"):
+        stored.check_encoders(video.source.info | {"audio_sha256": "another"})
+
+
+def test_encoders_are_compared_by_their_weights_and_by_their_names_without_these(stored):
+    info = stored.source.info
+    stored.check_encoders(info | {"audio_encoder": "moved/whisper"})
+    older = {key: value for key, value in info.items() if key != "audio_sha256"}
     with pytest.raises(ValueError, match="audio_encoder"):
-        stored.check_encoders(video.source.info | {"audio_encoder": "another"})
+        stored.check_encoders(older | {"audio_encoder": "another"})
 
 
 def test_a_task_of_one_stream_needs_that_one_alone(online):

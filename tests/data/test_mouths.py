@@ -2,8 +2,13 @@
 
 import json
 import os
+import subprocess
+import sys
+from fractions import Fraction
+from importlib.util import find_spec
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -12,6 +17,9 @@ from mome import files
 from mome.data import datadir, landmarks, mouths
 from mome.synthesis import movie
 
+installed = pytest.mark.skipif(
+    find_spec("facenet_pytorch") is None, reason="facenet-pytorch is not installed"
+)
 TIME_NS = 1_700_000_000_123_456_789
 
 
@@ -48,8 +56,8 @@ def test_the_stamp_is_the_marks_and_does_not_change(tmp_path, monkeypatch, limit
     datadir.write("data/test", datadir.DataDir(video, video, video, speakers, seconds))
     mouths.crop_set(Path("data/test"), Path("out"), "centre", **limits)
     assert json.loads(Path("out", files.STAMP).read_text()) == {
-        "s0-a": f"5 {TIME_NS} centre 3",
-        "s0-b-00": f"7 {TIME_NS} centre 3 0 249",
+        "s0-a": f"5 {TIME_NS} centre 4",
+        "s0-b-00": f"7 {TIME_NS} centre 4 0 249",
     }
 
 
@@ -84,9 +92,33 @@ def test_half_of_the_images_need_a_face(num_found, fine):
             mouths.fill_in(points)
 
 
-def test_smoothing_makes_jitter_smaller():
+def test_smoothing_makes_jitter_of_the_shape_smaller():
     jitter = np.random.default_rng(0).normal(size=(200, 4, 2)).astype(np.float32)
+    jitter -= jitter.mean(axis=1, keepdims=True)
     assert np.diff(mouths.fill_in(steady(200) + jitter), axis=0).std() < 0.3
+
+
+def test_the_position_follows_the_face_from_image_to_image():
+    """A camera that shakes by 8 pixels, 3 times a second."""
+    shake = 8 * np.sin(2 * np.pi * 3 * np.arange(50) / 25)[:, None, None] * [[[0.6, 0.8]]]
+    jitter = np.random.default_rng(0).normal(size=(50, 4, 2))
+    still = mouths.fill_in((steady(50) + jitter).astype(np.float32))
+    shaken = mouths.fill_in((steady(50) + jitter + shake).astype(np.float32))
+    np.testing.assert_allclose(shaken - still, np.broadcast_to(shake, still.shape), atol=1e-3)
+
+
+def test_a_camera_that_shakes_does_not_move_the_mouth_in_the_crop(talking_faces, tmp_path):
+    face = np.repeat(talking_faces[0][:1], 25, axis=0)
+    shake = np.round(8 * np.sin(2 * np.pi * 3 * np.arange(25) / 25)).astype(int)
+    shaken = np.stack([np.roll(image, n, axis=1) for image, n in zip(face, shake, strict=True)])
+    crops = [mouths.mouths_of(write_clip(tmp_path / "x.mp4", x))[0] for x in (face, shaken)]
+    places = []
+    for still, moved in zip(*crops, strict=True):
+        size = moved.shape[1]
+        inner = still[16:-16, 16:-16]
+        match = cv2.matchTemplate(moved, inner, cv2.TM_CCOEFF_NORMED)
+        places.append(np.array(np.unravel_index(match.argmax(), match.shape)) - 16)
+    assert size == 96 and np.abs(places).mean() < 1 and np.abs(places).max() <= 2
 
 
 @pytest.mark.parametrize("angle, scale", [(0, 1), (20, 0.7), (-35, 1.8), (10, 4.0)])
@@ -125,7 +157,7 @@ def test_what_moves_when_the_mouth_opens_is_inside_the_crop(talking_faces, tmp_p
         assert mouth.shape == (12, 96, 96) and mouth.dtype == np.uint8
         change = cv2.absdiff(mouth[5], mouth[1]).astype(float) ** 2
         y, x = np.average(np.mgrid[0:96, 0:96].reshape(2, -1), axis=1, weights=change.ravel())
-        assert abs(x - 48) < 6 and abs(y - 52) < 14
+        assert abs(x - 48) < 8 and abs(y - 52) < 14
 
 
 def test_landmarks_of_each_third_image():
@@ -145,4 +177,79 @@ def test_crops_with_fewer_landmarks_are_nearly_the_same(talking_faces):
     images = talking_faces[0]
     all_points = mouths.fill_in(landmarks.find(images))
     few = mouths.fill_in(mouths.between(landmarks.find(images[::3]), 3, len(images)))
-    assert np.abs(few - all_points).mean() < 0.5  # pixels of an image of 224
+    assert np.abs(few - all_points)[:10].mean() < 0.5  # pixels of 224; the last two are repeated
+
+
+def write_phone_clip(path: Path, images: np.ndarray, turn: int = 0, aspect: float = 1) -> Path:
+    """Images to be shown turned counter-clockwise, or with pixels `aspect` as wide as high."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.height, stream.width = images.shape[1:3]
+        stream.pix_fmt, stream.options = "yuv420p", {"crf": "12"}
+        stream.codec_context.sample_aspect_ratio = Fraction(aspect)
+        stream.set_display_rotation(turn)
+        for image in images:
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize("method", ["mediapipe", pytest.param("mtcnn", marks=installed), "centre"])
+@pytest.mark.parametrize(
+    "stored, turn, aspect",
+    [
+        pytest.param(lambda x: np.rot90(x, -1, (1, 2)), 90, 1, id="turned by 90"),
+        pytest.param(lambda x: np.rot90(x, 1, (1, 2)), -90, 1, id="turned by -90"),
+        pytest.param(lambda x: np.rot90(x, 2, (1, 2)), 180, 1, id="upside down"),
+        pytest.param(lambda x: x[:, :, ::2], 0, 2, id="wide pixels"),
+    ],
+)
+def test_crops_of_a_phone_are_those_of_the_upright_clip(
+    talking_faces, tmp_path, method, stored, turn, aspect
+):
+    upright = mouths.mouths_of(write_phone_clip(tmp_path / "x.mp4", talking_faces[0]), method)[0]
+    path = write_phone_clip(tmp_path / "y.mp4", stored(talking_faces[0]), turn, aspect)
+    crop = mouths.mouths_of(path, method)[0]
+    assert cv2.absdiff(upright, crop).mean() < 4 < cv2.absdiff(upright, crop[:, ::-1]).mean()
+
+
+def test_a_large_clip_is_not_kept_and_its_crops_are_the_same(talking_faces, tmp_path, monkeypatch):
+    path = write_clip(tmp_path / "x.mp4", talking_faces[0])
+    kept = mouths.mouths_of(path)[0]
+    monkeypatch.setattr(mouths, "KEPT_BYTES", 3 * talking_faces[0][0, :, :, 0].size)
+    assert np.array_equal(mouths.mouths_of(path)[0], kept)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["mediapipe", "centre"])
+def test_memory_does_not_grow_with_length_and_size(talking_faces, tmp_path, method):
+    """20 s of 1280 x 1024 took 3.9 GB when all images were kept."""
+    large = np.stack([cv2.resize(image, (1280, 1024)) for image in talking_faces[0]])
+    with av.open(str(tmp_path / "x.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 1280, 1024, "yuv420p"
+        stream.options = {"preset": "ultrafast"}
+        for k in range(500):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(large[k // 4 % 12], "rgb24")))
+        container.mux(stream.encode())
+    code = (
+        "import resource, sys; from mome.data import mouths; mouths.mouths_of(*sys.argv[1:]);"
+        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "x.mp4"), method]
+    kilobytes = int(subprocess.run(command, check=True, capture_output=True).stdout.split()[-1])
+    assert kilobytes < 500_000
+
+
+@pytest.mark.parametrize(
+    "size, noted",
+    [
+        pytest.param((224, 224), False, id="a face track"),
+        pytest.param((224, 400), True, id="a picture of another form"),
+    ],
+)
+def test_the_fixed_box_warns_of_what_is_no_face_track(tmp_path, caplog, size, noted):
+    path = write_clip(tmp_path / "x.mp4", np.full((3, *size, 3), 128, np.uint8))
+    mouths.mouths_of(path, "centre")
+    assert ("x.mp4: its images are 400x224, not square" in caplog.text) == noted

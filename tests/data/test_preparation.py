@@ -4,11 +4,13 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mome import files
 from mome.corpora import Clip, Coverage
 from mome.data import datadir, preparation
+from mome.synthesis import movie
 
 TIME_NS = 1_700_000_000_123_456_789
 
@@ -43,6 +45,18 @@ def test_the_frames_of_pieces_follow_each_other():
         preparation.frames_of(path, (16.0, None), 400)
 
 
+def test_a_silent_clip_is_left_out_in_stage_0(tmp_path):
+    """In noise, it would have no SNR: stage 1 failed at it."""
+    path, images = tmp_path / "x.mp4", np.full((25, 32, 32, 3), 90, np.uint8)
+    x = np.zeros(16000, np.int16)
+    movie.write(path, images, 25, x, 16000)
+    with pytest.raises(ValueError, match=r"x\.mp4: its audio is silent"):
+        preparation.extract_audio(Clip("s-x", "s", path, "a"), tmp_path / "x.wav")
+    assert not (tmp_path / "x.wav").exists()
+    movie.write(path, images, 25, x + np.int16(1000), 16000)
+    preparation.extract_audio(Clip("s-x", "s", path, "a"), tmp_path / "x.wav")
+
+
 @pytest.fixture
 def clips(tmp_path, monkeypatch) -> list[Clip]:
     """A clip with all that a clip may have, two pieces, and one that cannot be used."""
@@ -66,15 +80,15 @@ STAMP = {
     "audio_dir": "dump/audio/train",
     "clips": [
         ["s0-a", "s0", "media/a.mp4", "it's me", "media/a.phones", "None", "None", "",
-         f"5 {TIME_NS} True 2"],
+         f"5 {TIME_NS} True 3"],
         ["s0-b-00", "s0", "media/b.mp4", "hello", "None", "(0.0, 9.98)", "None", "",
-         f"7 {TIME_NS} True 2 0.0 9.98"],
+         f"7 {TIME_NS} True 3 0.0 9.98"],
         ["s0-b-01", "s0", "media/b.mp4", "there", "None", "(9.98, None)", "None", "",
-         f"7 {TIME_NS} True 2 9.98 None"],
+         f"7 {TIME_NS} True 3 9.98 None"],
         ["s0-c", "s0", "gone.mp4", "", "None", "None", "16.0", "c.txt: broken", "missing"],
     ],
     "media_paths": "relative",
-    "version": 2,
+    "version": 3,
 }  # fmt: skip
 
 
