@@ -36,7 +36,8 @@ CSS = """
   overflow-wrap: anywhere; }
 .mome-text p.writing::after { content: "\\258F"; animation: mome-blink 1s steps(2) infinite; }
 @keyframes mome-blink { 50% { opacity: 0; } }
-.mome-figures { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.mome-figures { width: 100%; border: 0 !important; border-collapse: collapse;
+  font-variant-numeric: tabular-nums; }
 .mome-figures th, .mome-figures td { padding: 5px 8px !important; text-align: right;
   border: 0 !important; border-bottom: 1px solid var(--border-color-primary) !important; }
 .mome-figures th:first-child { text-align: left; font-weight: normal; }
@@ -102,10 +103,10 @@ def describe(scale: str) -> str:
     rates = Scale.parse(scale)
     parts = []
     if rates.audio:
-        parts.append(f"a token for {rates.audio / AUDIO_FPS:.2f} s of sound")
+        parts.append(f"{rates.audio / AUDIO_FPS:.2f} s of sound")
     if rates.video:
-        parts.append(f"a token for {rates.video / VIDEO_FPS:.2f} s of lips")
-    return ", ".join(parts)
+        parts.append(f"{rates.video / VIDEO_FPS:.2f} s of lips")
+    return "a token for " + " and for ".join(parts)
 
 
 def figures(state: State, readings: list[Reading], count_flops: Callable[[int, int], int]) -> str:

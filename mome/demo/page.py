@@ -23,8 +23,8 @@ POLICY = (
     " frame-ancestors 'self'"
 )
 NO_OTHER = "none"
-SCALE = "frames per token: a4 is 0.08 s of sound, v2 is 0.08 s of video"
-OTHER = "a second scale, side by side"
+SCALE = "frames per token"
+OTHER = "side by side"
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 KEPT_S = 3600  # an upload that is older is removed
 log = logging.getLogger(__name__)
@@ -58,8 +58,8 @@ def build(host: Host, title: str, count_flops: Callable[[int, int], int]) -> gr.
         gr.Markdown(
             "# Audio-visual speech recognition with MoME\n"
             f"{title}. Clips of up to {limits.seconds:g} s and {limits.megabytes:g} MB, with one"
-            " face that is seen from the front. They stay on this machine and are removed after"
-            f" {KEPT_S // 60} minutes."
+            " face that is seen from the front; those that the browser cannot play are read, too."
+            f" They stay on this machine and are removed after {KEPT_S // 60} minutes."
         )
         with gr.Row():
             with gr.Column(scale=2, min_width=300):
