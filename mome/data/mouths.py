@@ -68,17 +68,15 @@ def crop_set(
 ) -> None:
     """Write `out_dir/<speaker>/<utterance>.mp4`, mouths.scp and lists of clips.
 
-    The lists are skipped.txt (clips that are left out), low_face.txt (the share of images with a
-    face, where it is below LOW_FOUND) and notes.txt (damaged images and other findings).
-
+    The lists are skipped.txt, low_face.txt (the share of images with a face, where it is below
+    LOW_FOUND) and notes.txt (damaged images and other findings).
     Clips that are cropped already, from the same media by the same method, are not cropped again.
 
     Args:
         method: one of `landmarks.METHODS`.
         every: landmarks are found in each `every`-th image.
         num_jobs: processes.
-        job: (i, n) crops each n-th clip only, from number i on, and leaves joining to a call
-            without `job`.
+        job: (i, n) crops each n-th clip only, from number i on; a call without it joins them.
         max_skipped, max_skipped_test: see `validation.check_skipped`.
         start: called once in each process other than this one.
         min_found: a clip with a face in a smaller share of its images is left out.
@@ -91,13 +89,12 @@ def crop_set(
     index, total = job or (1, 1)
     utterances = sorted(data.video)[index - 1 :: total]
     paths = {u: out_dir / data.utt2spk[u] / f"{u}.mp4" for u in utterances}
-    sparse = [f"every {every}"] if every > 1 else []  # records are older than this option
-    marks = {u: clip_jobs.mark(data.video[u], method, VERSION, *sparse) for u in utterances}
+    options = (method, VERSION, *([f"every {every}"] if every > 1 else []))
+    marks = {u: clip_jobs.mark(data.video[u], *options) for u in utterances}
     stamp = marks if min_found == MIN_FOUND else {**marks, "min_found": str(min_found)}
     if not job and is_complete(out_dir, stamp, paths):
         log.info("%s is up to date", out_dir)
         return
-
     files.clear_stamp(out_dir)
     began = time.monotonic()
     results, num_new = clip_jobs.run(
@@ -113,13 +110,9 @@ def crop_set(
     results = {u: enough(r, min_found, data.video[u]) for u, r in results.items()}
     if not job:
         is_test = SetName.parse(data_dir).is_test
-        write_notes(out_dir, results)
-        write_index(
-            out_dir, paths, clip_jobs.skipped(results), is_test, max_skipped, max_skipped_test
-        )
+        write_index(out_dir, paths, results, is_test, max_skipped, max_skipped_test)
         files.write_stamp(out_dir, stamp)
-    took = time.monotonic() - began
-    name = f"job {index}/{total}" if job else str(out_dir)
+    name, took = f"job {index}/{total}" if job else str(out_dir), time.monotonic() - began
     log.info(f"{name}: {num_new} clips cropped in {took:.0f} s{summary(results, num_new)}")
 
 
@@ -146,12 +139,14 @@ def is_complete(out_dir: Path, stamp: dict[str, str], paths: dict[str, Path]) ->
 def write_index(
     out_dir: Path,
     paths: dict[str, Path],
-    skipped: dict[str, str],
+    results: dict[str, dict],
     is_test: bool,
     max_skipped: float,
     max_skipped_test: float,
 ) -> None:
-    """Write skipped.txt and mouths.scp. Raises ValueError when too many clips were left out."""
+    """Write the lists and mouths.scp. Raises ValueError when too many clips were left out."""
+    write_notes(out_dir, results)
+    skipped = clip_jobs.skipped(results)
     skipped_path = datadir.write_skipped(out_dir, skipped)
     limits = max_skipped, max_skipped_test
     validation.check_skipped(skipped, len(paths), is_test, skipped_path, *limits)

@@ -25,6 +25,7 @@ allow max_skipped "$share" "a share of the clips, 0 to 1, such as 0.01"
 allow max_skipped_test "$share" "a share of the clips, 0 to 1, such as 0.01"
 allow ngpu 'auto|[0-9]+' "a number of GPUs, 0 (the CPU) or more, or auto"
 allow landmarks_every '[1-9][0-9]*' "a number of images, 1 or more"
+allow min_found "$share" "a share of the images, 0 to 1, such as 0.5"
 allow cpu_procs '[1-9][0-9]*' "a number of processes, 1 or more"
 allow num_nodes '[1-9][0-9]*' "a number of machines, 1 or more"
 allow decode_model 'best|average|checkpoints/step_[0-9]+' "best, average or checkpoints/step_<n>"
@@ -110,7 +111,7 @@ make_media() {
   for set in train valid test; do
     run_jobs "dump/logs/mouths_$set" "$(jobs_for "data/$set")" slurm.conf \
       python -m mome.bin.crop_mouths "data/$set" "dump/mouths/$set" --landmarks "$landmarks" \
-      --landmarks_every "$landmarks_every" "${skip_options[@]}"
+      --landmarks_every "$landmarks_every" --min_found "$min_found" "${skip_options[@]}"
   done
   if [ "${#test_sets[@]}" -gt 1 ]; then
     python -m mome.bin.add_noise data/test data/test --noise "${noises[@]}" --snrs "${snrs[@]}" \

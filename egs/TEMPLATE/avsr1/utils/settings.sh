@@ -21,6 +21,7 @@ hostfile=           # machines that train, reached by ssh: lines such as "node1 
 launcher_args=      # more options of DeepSpeed's launcher, such as "--master_addr 10.0.0.1"
 landmarks=mediapipe # how the mouth is found: mediapipe, mtcnn or centre
 landmarks_every=1   # find it in each n-th image and interpolate: faster, for heads that move slowly
+min_found=0.5       # a clip with a face in a smaller share of its images is left out
 test_noise=babble   # noises of the test sets: babble, speech_shaped, pink, white; or names in noise_dir
 test_snrs="5 0 -5"  # signal-to-noise ratios in dB: each noise at each ratio is a test set
 noise_dir=          # folder of your own noise, such as MUSAN; test_noise then names folders or files in it
