@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import resource
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -36,7 +37,10 @@ def train(root: Path, exp: str, *more: str, limits: dict | None = None, **env) -
             resource.setrlimit(kind, (most, most))
 
     shared = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
-    shared |= {"MASTER_PORT": "0", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
+    with socket.socket() as free:
+        free.bind(("", 0))
+        shared["MASTER_PORT"] = str(free.getsockname()[1])
+    shared |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
     variables = {**os.environ, **shared, **env}
     done = subprocess.run(
         [sys.executable, "-m", "mome.bin.train", *ARGS, "--exp_dir", exp, *more],
