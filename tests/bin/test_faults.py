@@ -19,7 +19,8 @@ from mome.data import datadir
 from mome.training import experiment
 
 ARGS = ["--config", "train.yaml", "--train_set", "dump/feats/train"]
-ARGS += ["--valid_set", "dump/feats/valid", "--resume", "train.ctc_warmup.num_steps=0"]
+ARGS += ["--valid_set", "dump/feats/valid"]
+NO_WARMUP = "train.ctc_warmup.num_steps=0"
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,17 @@ def train(root: Path, exp: str, *more: str, limits: dict | None = None, **env) -
     shared |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
     variables = {**os.environ, **shared, **env}
     done = subprocess.run(
-        [sys.executable, "-m", "mome.bin.train", *ARGS, "--exp_dir", exp, *more],
+        [
+            sys.executable,
+            "-m",
+            "mome.bin.train",
+            *ARGS,
+            "--exp_dir",
+            exp,
+            "--resume",
+            NO_WARMUP,
+            *more,
+        ],
         cwd=root,
         env={name: value for name, value in variables.items() if value is not None},
         stdin=subprocess.DEVNULL,
