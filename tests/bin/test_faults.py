@@ -4,6 +4,7 @@ import contextlib
 import errno
 import os
 import resource
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -18,7 +19,8 @@ from mome.data import datadir
 from mome.training import experiment
 
 ARGS = ["--config", "train.yaml", "--train_set", "dump/feats/train"]
-ARGS += ["--valid_set", "dump/feats/valid", "--resume", "train.ctc_warmup.num_steps=0"]
+ARGS += ["--valid_set", "dump/feats/valid"]
+NO_WARMUP = "train.ctc_warmup.num_steps=0"
 
 
 @pytest.fixture(scope="module")
@@ -36,10 +38,23 @@ def train(root: Path, exp: str, *more: str, limits: dict | None = None, **env) -
             resource.setrlimit(kind, (most, most))
 
     shared = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1"}
-    shared |= {"MASTER_PORT": "0", "DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
+    with socket.socket() as free:
+        free.bind(("", 0))
+        shared["MASTER_PORT"] = str(free.getsockname()[1])
+    shared |= {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1"}
     variables = {**os.environ, **shared, **env}
     done = subprocess.run(
-        [sys.executable, "-m", "mome.bin.train", *ARGS, "--exp_dir", exp, *more],
+        [
+            sys.executable,
+            "-m",
+            "mome.bin.train",
+            *ARGS,
+            "--exp_dir",
+            exp,
+            "--resume",
+            NO_WARMUP,
+            *more,
+        ],
         cwd=root,
         env={name: value for name, value in variables.items() if value is not None},
         stdin=subprocess.DEVNULL,
