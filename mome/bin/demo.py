@@ -76,7 +76,7 @@ def main(argv: list[str] | None = None) -> None:
         from mome.demo import page, visit  # gradio takes seconds, and reads these when it is loaded
 
         limits = visit.Limits(args.max_seconds, args.max_megabytes)
-        host = visit.Host(model, limits, voices, args.landmarks_every)
+        host = visit.ModelHost(model, limits, voices, args.landmarks_every)
         built = page.build(host, describe(model), partial(flops_of, model))
         page.serve(built, args.host, args.port, args.max_megabytes, ended)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import mome
 from mome import files
-from mome.bin import Parser, run
+from mome.bin import Parser, _budget, run
 from mome.data.progress import Progress
 from mome.data.transcript import FORMATS, Transcript
 
@@ -31,6 +31,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("inputs", nargs="+", type=Path, help="files, folders, decode.key=value")
     add("--model", required=True, help="exp/<tag>, a folder of mome pack, or a hub id")
     add("--scale", help="such as a16_v5; default: the finest scale of the model")
+    add("--budget", help="rtf=0.5 or tokens=100 (a second): the finest scale that keeps to it")
+    add("--measure_again", action="store_true", help="measure the real-time factors anew")
     add("--task", choices=("asr", "vsr", "avsr"), help="read the sound alone, the lips alone, both")
     add("--face", default="largest", help="largest, left, right, or N, counted from the left")
     add("--landmarks_every", type=int, default=1, metavar="N", help="find it in each N-th image")
@@ -44,6 +46,13 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     args.inputs = [path for path in args.inputs if not is_override(path)]
     if not args.inputs:
         parser.error("no file is given")
+    if args.scale and args.budget:
+        parser.error("--scale and --budget exclude each other")
+    if args.budget:
+        try:
+            _budget.parse(args.budget)
+        except ValueError as error:
+            parser.error(str(error))
     if args.format == "all" and not args.output_dir:
         parser.error("--format all needs --output_dir")
     if args.landmarks_every < 1:
@@ -100,12 +109,17 @@ def main(argv: list[str] | None = None) -> None:
     formats = list(FORMATS) if args.format == "all" else [args.format]
     outputs = output_paths(paths, args.output_dir, formats) if args.output_dir else {}
     model = mome.load_model(args.model, args.device, args.base, overrides=args.overrides)
+    scale = args.scale
+    if args.budget:
+        scale = _budget.affordable(
+            model, args.budget, args.task, args.landmarks_every, args.measure_again
+        )
     start, seconds, failed = time.monotonic(), 0.0, []
     with Progress("transcription", len(paths), unit="file") as progress:
         for file, found in mome.transcribe_all(
             model,
             paths,
-            args.scale,
+            scale,
             task=args.task,
             face=args.face,
             landmarks_every=args.landmarks_every,

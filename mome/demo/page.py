@@ -15,8 +15,7 @@ from starlette.middleware import Middleware
 
 from mome.compression import Scale
 from mome.demo import fragments
-from mome.demo.state import NO_NOISE, Request
-from mome.demo.visit import Host
+from mome.demo.state import NO_NOISE, Host, Request
 
 POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; form-action 'self';"

@@ -1,9 +1,9 @@
 """A request of a visitor of the page, and what is known of it so far."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -63,3 +63,17 @@ class State:
     warnings: list[str] = field(default_factory=list)
     readings: tuple[Reading, ...] = ()
     is_done: bool = False
+
+
+class Host(Protocol):
+    """What the page needs of `mome.demo.visit.ModelHost`."""
+
+    model: Any
+    limits: Limits
+
+    @property
+    def noises(self) -> list[str]:
+        """The kinds of noise that can be added."""
+
+    def serve(self, request: Request) -> Iterator[State]:
+        """The states of a request; ValueError or OSError for a clip that cannot be read."""

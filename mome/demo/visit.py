@@ -29,7 +29,7 @@ class _Left(Exception):
     """The visitor has left or stopped the work."""
 
 
-class Host:
+class ModelHost:
     """Serves one visitor at a time with a model.
 
     Args:

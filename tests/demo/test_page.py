@@ -14,7 +14,8 @@ import pytest
 gradio = pytest.importorskip("gradio", reason="gradio is not installed (extra demo)")
 
 from mome.demo import page  # noqa: E402
-from mome.demo.visit import Host, Limits  # noqa: E402
+from mome.demo.state import Limits  # noqa: E402
+from mome.demo.visit import ModelHost  # noqa: E402
 
 BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
@@ -26,7 +27,7 @@ def no_flops(prompt: int, text: int) -> int:
 
 
 def answer(model, path, limits=None, scale="a4", other="none") -> list[tuple[str, str, str]]:
-    return list(page.answer(Host(model, limits), no_flops, path, scale, other, "none", 0))
+    return list(page.answer(ModelHost(model, limits), no_flops, path, scale, other, "none", 0))
 
 
 def test_an_answer_ends_with_the_texts(model, clip):
@@ -51,7 +52,7 @@ def test_a_fault_shows_no_traceback(model, clip, monkeypatch, caplog):
         raise KeyError("secret")
         yield
 
-    monkeypatch.setattr(Host, "serve", fail)
+    monkeypatch.setattr(ModelHost, "serve", fail)
     note, *_ = answer(model, str(clip))[-1]
     assert 'role="alert"' in note and "secret" not in note
     assert "secret" in caplog.text
@@ -64,7 +65,7 @@ def address(model, monkeypatch, tmp_path):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    built, ended = page.build(Host(model), "Baby", no_flops), threading.Event()
+    built, ended = page.build(ModelHost(model), "Baby", no_flops), threading.Event()
     args = built, "127.0.0.1", port, 1.0, ended
     thread = threading.Thread(target=page.serve, args=args, daemon=True)
     thread.start()

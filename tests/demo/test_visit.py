@@ -16,7 +16,7 @@ from mome.demo.state import Limits, Reading, Request, State
 
 
 def test_the_text_grows_and_ends_as_transcribe_has_it_at_both_scales(model, clip):
-    told, host = [], visit.Host(model)
+    told, host = [], visit.ModelHost(model)
     host._work(Request(clip, ["a2", "a4"]), told.append)
     assert told[0] == State() and told[1].clip_s == pytest.approx(2.0)
     for k, scale in enumerate(["a2", "a4"]):
@@ -29,7 +29,7 @@ def test_the_text_grows_and_ends_as_transcribe_has_it_at_both_scales(model, clip
 
 
 def test_serve_ends_with_the_last_state(model, clip):
-    states = list(visit.Host(model).serve(Request(clip, ["a4"])))
+    states = list(visit.ModelHost(model).serve(Request(clip, ["a4"])))
     assert (
         states[-1].is_done
         and states[-1].readings[0].text == mome.transcribe(model, clip, "a4").text
@@ -47,7 +47,7 @@ def test_who_leaves_ends_the_work(model, clip, monkeypatch):
             time.sleep(0.001)
 
     monkeypatch.setattr(mome, "transcribe", transcribe, raising=False)
-    host = visit.Host(model)
+    host = visit.ModelHost(model)
     states = host.serve(Request(clip, ["a4"]))
     assert next(s for s in states if s.readings).readings[0].text == "word"
     states.close()
@@ -72,7 +72,7 @@ def test_only_the_newest_state_is_shown_and_errors_are_raised():
 )
 def test_a_clip_beyond_the_limits_is_refused(model, clip, limits, message):
     with pytest.raises(ValueError, match=message):
-        list(visit.Host(model, limits).serve(Request(clip, ["a4"])))
+        list(visit.ModelHost(model, limits).serve(Request(clip, ["a4"])))
 
 
 def test_the_length_is_that_of_the_packets(clip, tmp_path):
@@ -83,8 +83,8 @@ def test_the_length_is_that_of_the_packets(clip, tmp_path):
 
 @pytest.mark.parametrize("kind", noise.MADE)
 def test_noise_has_the_snr_that_was_asked_for(model, clip, kind):
-    host = visit.Host(model, voices=[clip])
-    assert kind in host.noises and "babble" not in visit.Host(model).noises
+    host = visit.ModelHost(model, voices=[clip])
+    assert kind in host.noises and "babble" not in visit.ModelHost(model).noises
     clean = mome.open_recording(model, clip)
     noisy = host.with_noise(clean, Request(clip, ["a4"], kind, -5.0))
     added = noise.power(noisy.sound - clean.sound)
