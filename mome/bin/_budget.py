@@ -15,6 +15,8 @@ import platform
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,7 @@ from mome.synthesis.face import Face
 from mome.synthesis.mouth import Mouth
 
 CLIP_S = 8
+RUNS = 2  # the faster one counts: other programs make both slower, never faster
 TEXT_PER_S = 4.0  # tokens of the text in a second of speech, as in mome.scoring.scale_cost
 LIMITS = ("rtf", "tokens")
 log = logging.getLogger(__name__)
@@ -133,12 +136,29 @@ def measure(model: Any, landmarks_every: int) -> dict[str, float]:
         clip = Path(folder) / "clip.mp4"
         write_clip(clip)
         mome.transcribe(model, clip, str(model.scales[-1]))  # the first call is slower
-        for scale in map(str, model.scales):
-            start = time.perf_counter()
-            recording = mome.open_recording(model, clip, scale, landmarks_every=landmarks_every)
-            read_s = time.perf_counter() - start
-            table[scale] = round((read_s + decoding_s(model, recording, scale)) / CLIP_S, 4)
+        read: dict[str, tuple[float, Any]] = {}  # by task: seconds, recording
+        for scale in model.scales:
+            if scale.task not in read:
+                read[scale.task] = fastest(
+                    partial(
+                        mome.open_recording, model, clip, str(scale),
+                        landmarks_every=landmarks_every,
+                    )
+                )  # fmt: skip
+            read_s, recording = read[scale.task]
+            work_s = min(decoding_s(model, recording, str(scale)) for _ in range(RUNS))
+            table[str(scale)] = round((read_s + work_s) / CLIP_S, 4)
     return table
+
+
+def fastest(call: Callable[[], Any]) -> tuple[float, Any]:
+    """Seconds of the fastest of RUNS calls, and what it gives."""
+    seconds = []
+    for _ in range(RUNS):
+        start = time.perf_counter()
+        found = call()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds), found
 
 
 def decoding_s(model: Any, recording: Any, scale: str) -> float:
