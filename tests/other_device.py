@@ -116,8 +116,9 @@ def step(model: MoMEModel, batch: dict) -> tuple[float, dict[str, Tensor]]:
 def text(model: MoMEModel, batch: dict) -> list[str]:
     search = DecodeConfig(num_beams=3, extra_tokens=3, tokens_per_second=2)
     with torch.no_grad():  # wrapped tensors cannot be in inference mode
-        undecorated = decoding.decode.__wrapped__
-        return undecorated(model, WordTokenizer(), batch, Scale.parse("a4_v2"), search)
+        undecorated, tokenizer = decoding._search.__wrapped__, WordTokenizer()
+        tokens_BL = undecorated(model, tokenizer, batch, Scale.parse("a4_v2"), search)[0]
+        return decoding.texts_of(tokenizer, tokens_BL)
 
 
 def check(**system: Any) -> int:

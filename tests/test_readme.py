@@ -4,15 +4,21 @@ A command that no function below knows fails, so none is skipped in silence. The
 recipe runs all of its stages.
 """
 
+import ast
+import inspect
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import textwrap
 import tomllib
 from pathlib import Path
 
 import pytest
+
+import mome
+from mome.bin import new_recipe
 
 ROOT = Path(__file__).parent.parent
 PYTHON = Path(sys.executable)
@@ -21,6 +27,7 @@ DOCUMENTS = {  # document: the folder in which its commands are run
     "CONTRIBUTING.md": ".",
     "egs/README.md": "egs/lrs3/avsr1",
 }
+NEW_RECIPE = "egs/my_corpus/avsr1"  # which `mome new_recipe` makes
 PLACES = ("/data/", "/models/", "/exp/")  # folders of the reader
 DIAGRAM = "->"  # lines of a drawing, not commands
 
@@ -38,6 +45,9 @@ def commands() -> list[tuple[str, str, str]]:
         for block in code_blocks((ROOT / document).read_text()):
             folder = start
             if any(DIAGRAM in line for line in block):
+                continue
+            if block[0].startswith("    import "):
+                found.append((document, folder, shlex.join(["import", "\n".join(block)])))
                 continue
             for line in block:
                 words = shlex.split(line, comments=True)
@@ -57,6 +67,7 @@ def reader(tmp_path, monkeypatch):
         (tmp_path / "data" / folder).mkdir(parents=True)
     for noise in ("music", "noise", "speech"):
         (tmp_path / "data/musan" / f"{noise}.wav").touch()
+    (tmp_path / "data/clips").mkdir()
     (tmp_path / "models/llama").mkdir(parents=True)
     (tmp_path / "exp").mkdir()
     (tmp_path / "hosts").write_text("node1 slots=8\n")
@@ -101,6 +112,16 @@ def check_options(program: list[str], options: list[str], folder: Path) -> None:
         assert re.search(rf"{name}\b", text), f"{program} has no option {name}"
 
 
+def check_python(code: str) -> None:
+    """The functions of `mome` that a piece of Python calls must exist and take these arguments."""
+    calls = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Call)]
+    for call in calls:
+        assert isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == "mome"
+        names = {keyword.arg: None for keyword in call.keywords}
+        inspect.signature(getattr(mome, call.func.attr)).bind(*call.args, **names)
+    assert calls
+
+
 def check_pip(words: list[str], folder: Path) -> None:
     """Versions must be the tested ones, extras and files must exist."""
     tested = (ROOT / "tools/constraints.txt").read_text().split("\n")
@@ -122,7 +143,9 @@ def check_pip(words: list[str], folder: Path) -> None:
 def check(words: list[str], folder: Path) -> None:
     program = words[0]
     if program == "cd":
-        assert (ROOT / words[1]).is_dir()
+        assert (ROOT / words[1]).is_dir() or words[1] == NEW_RECIPE
+    elif program == "import":
+        check_python(textwrap.dedent(words[1]))
     elif program == ".":
         assert words[1] == ".venv/bin/activate" and "venv=$PWD/.venv" in install_script()
     elif program.endswith("run.sh"):
@@ -160,7 +183,12 @@ def test_a_command_of_the_documents_works(document, folder, command, reader):
         command = re.sub(rf"(?<![\w.]){place}", f"{reader}{place}", command)
     for name in ("hosts", "large_vox_iter5.pt"):
         command = re.sub(rf"(?<= ){name}\b", str(reader / name), command)
-    check(shlex.split(command), ROOT / folder)
+    root = ROOT
+    if folder == NEW_RECIPE:
+        root = reader
+        shutil.copytree(ROOT / "egs/TEMPLATE", reader / "egs/TEMPLATE", symlinks=True)
+        new_recipe.make_recipe("my_corpus", reader / "data/clips", reader / "egs")
+    check(shlex.split(command), root / folder)
 
 
 def test_the_commands_are_found():

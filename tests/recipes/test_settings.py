@@ -137,7 +137,7 @@ def test_every_line_of_a_tuning_list_is_checked_before_the_first_one_runs(line, 
         ("grid", ["--allow_missing", "1"], "--allow_missing '1': give true or false"),
         ("grid", ["--grid", "/none"], "--grid '/none' does not exist: give the folder of GRID"),
         ("grid", ["--avhubert", "x.pt"], "--avhubert 'x.pt' does not exist: give a checkpoint"),
-        ("grid", ["--stage", "6"], "--stage '6': give a stage, 0 to"),
+        ("grid", ["--stage", "8"], "--stage '8': give a stage, 0 to"),
     ],
 )
 def test_the_settings_of_a_corpus_are_checked_too(corpus, options, message, tmp_path):
