@@ -23,7 +23,7 @@ from torch import Tensor
 from mome import checkpoint, config, decoding
 from mome.compression import Scale
 from mome.config import Config
-from mome.data import AUDIO_FPS, SAMPLE_RATE, VIDEO_FPS, faces, recording
+from mome.data import AUDIO_FPS, SAMPLE_RATE, VIDEO_FPS, crops, faces, recording
 from mome.data.dataset import to_device
 from mome.data.features import load_encoders, padded
 from mome.data.recording import Piece, Recording
@@ -365,7 +365,8 @@ def recognise(
         sounds = [None if p.sound is None else at_least(p.sound, least) for p in pieces]
         batch |= padded("audio", frames_of(model, "audio", sounds, pieces))
     if scale.video:
-        mouths = [None if p.mouth is None else at_least(p.mouth, scale.video) for p in pieces]
+        seen = [None if p.mouth is None else crops.as_stored(p.mouth) for p in pieces]
+        mouths = [None if m is None else at_least(m, scale.video) for m in seen]
         batch |= padded("video", frames_of(model, "video", mouths, pieces))
     search = model.config.decode
     return decoding.decode_scored(

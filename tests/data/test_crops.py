@@ -20,6 +20,7 @@ def test_mouths_are_stored_small_and_read_back_nearly_the_same(talking_faces, tm
     back = crops.read(tmp_path / "s1" / "x.mp4")
     assert back.shape == mouth.shape and back.dtype == np.uint8
     assert np.abs(back.astype(int) - mouth).mean() < 1.5
+    assert np.array_equal(crops.as_stored(mouth), back)
     assert (tmp_path / "s1" / "x.mp4").stat().st_size < mouth.size / 5
     assert [p.name for p in (tmp_path / "s1").iterdir()] == ["x.mp4"]
 
