@@ -67,7 +67,7 @@ def as_stored(mouth: np.ndarray) -> np.ndarray:
     with av.open(file, "w", format="mp4") as container:
         _encode(container, mouth)
     file.seek(0)
-    with av.open(file) as container:
+    with av.open(file, "r") as container:
         return np.stack(_decode(container))
 
 
