@@ -9,9 +9,8 @@ A recording is read once, cut at pauses into pieces as long as the model was tra
 recording lacks is left out if the model was trained for that (task `all`); else it is zeros.
 """
 
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -238,7 +237,7 @@ def only_streams(opened: Recording, streams: list[str]) -> Recording:
     """A recording without the streams that are not asked for."""
     sound = opened.sound if "audio" in streams else None
     face = opened.face if "video" in streams else None
-    return dataclasses.replace(opened, sound=sound, face=face)
+    return replace(opened, sound=sound, face=face)
 
 
 def choose_scale(model: Recogniser, name: str | None) -> Scale:
@@ -365,8 +364,8 @@ def recognise(
         sounds = [None if p.sound is None else at_least(p.sound, least) for p in pieces]
         batch |= padded("audio", frames_of(model, "audio", sounds, pieces))
     if scale.video:
-        seen = [None if p.mouth is None else crops.as_stored(p.mouth) for p in pieces]
-        mouths = [None if m is None else at_least(m, scale.video) for m in seen]
+        stored = (p.mouth if p.mouth is None else crops.as_stored(p.mouth) for p in pieces)
+        mouths = [None if m is None else at_least(m, scale.video) for m in stored]
         batch |= padded("video", frames_of(model, "video", mouths, pieces))
     search = model.config.decode
     return decoding.decode_scored(

@@ -134,7 +134,8 @@ def size_figure(experiments: dict[str, tuple[int, dict[str, float]]]) -> Figure:
     for k, scale in enumerate(scales):
         axes.plot([], [], MARKERS[k % len(MARKERS)], color="0.5", label=scale)
     axes.set(xlabel="active parameters (millions)", ylabel="word error rate (%)")
-    axes.set(xlim=(0, None), ylim=(0, None))
+    most = max(rate for _, rates in experiments.values() for rate in rates.values())
+    axes.set(xlim=(0, (1.05 + 0.02 * max(shifts)) * max(sizes)), ylim=(0, 1.1 * most or 1))
     legend_below(axes)
     return figure
 
