@@ -70,11 +70,25 @@ def open_experiment(exp_dir: Path, inputs: dict, resume: bool) -> bool:
         log.info(f"the earlier run in {exp_dir} is kept as {path}: {reason}")
     elif differ and finished:
         path = kept_name(exp_dir, differ)
-        shutil.copytree(exp_dir, path.with_suffix(".tmp"), dirs_exist_ok=True).rename(path)
+        keep_copy(exp_dir, path)
         log.info(f"a copy of the run in {exp_dir}, which is now continued, is kept as {path}")
     files.clear_stamp(exp_dir)
     files.write_json(exp_dir / "run.json", inputs)
     return True
+
+
+def keep_copy(exp_dir: Path, path: Path) -> None:
+    """Copy an experiment, whole or not at all. Raises OSError, such as for a full disk."""
+    tmp_dir = path.with_suffix(".tmp")
+    try:
+        shutil.copytree(exp_dir, tmp_dir, dirs_exist_ok=True).rename(path)
+    except shutil.Error as error:  # a list of (source, target, reason)
+        shutil.rmtree(tmp_dir, ignore_errors=True)
+        name, _, reason = error.args[0][0]
+        raise OSError(
+            f"{name} cannot be copied to {path}, where the finished run is to be kept ({reason}):"
+            " free some disk, or give --tag a new name"
+        ) from None
 
 
 def differences(exp_dir: Path, inputs: dict) -> dict | None:

@@ -118,14 +118,20 @@ def test_a_state_with_a_program_in_it_ends_the_run_and_does_not_run(recipe, zero
 def test_a_full_disk_ends_the_run_with_one_line_and_the_next_one_continues(recipe):
     """A limit on the size of files stands for a full disk: the weights fit, the states do not."""
     settings = ["train.num_steps=4", "train.save_every=2", "train.valid_every=4"]
-    status, output = train(recipe, "exp/full", *settings, "train.num_steps=2")
-    assert status == 0, output[-3000:]
     limits = {resource.RLIMIT_FSIZE: 60_000}
     status, output = train(recipe, "exp/full", *settings, limits=limits)
     assert status == 1 and "Traceback" not in output, output[-3000:]
-    assert "step_4" in output.splitlines()[-1] and "free some disk" in output.splitlines()[-1]
+    assert "step_2" in output.splitlines()[-1] and "free some disk" in output.splitlines()[-1]
     status, output = train(recipe, "exp/full", *settings)
-    assert status == 0 and "resumed after step 2" in output, output[-3000:]
+    assert status == 0, output[-3000:]
+    # A run of more steps keeps a copy of the finished one, for which there is no room.
+    more = ["train.num_steps=6", *settings[1:]]
+    status, output = train(recipe, "exp/full", *more, limits=limits)
+    assert status == 1 and "Traceback" not in output, output[-3000:]
+    assert "cannot be copied to exp/full.num_steps=4" in output.splitlines()[-1]
+    assert [path.name for path in (recipe / "exp").glob("full*")] == ["full"]
+    status, output = train(recipe, "exp/full", *more)
+    assert status == 0 and "resumed after step 4" in output, output[-3000:]
 
 
 @contextlib.contextmanager
