@@ -71,6 +71,8 @@ def content(path: Path) -> object:
     if path.name == "done.jsonl":  # in the order in which jobs ended; the second value has times
         lines = [json.loads(line) for line in path.read_text().splitlines() if line]
         return {name: result for name, _, result in lines}
+    if path.name == "config.yaml":  # its first line says how long a layer of the LLM took
+        return [line for line in path.read_text().splitlines() if not line.startswith("# the LLM")]
     if path.suffix == ".json":
         return without_times(json.loads(path.read_text()))
     if path.suffix == ".pt":  # two states with the same numbers may differ in their bytes
