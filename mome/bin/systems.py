@@ -14,7 +14,7 @@ from pathlib import Path
 from mome import files
 from mome.bin import Parser, run
 from mome.scoring import paired, seeds, tables
-from mome.scoring.seeds import ALL, Cell, Run
+from mome.scoring.seeds import Cell, Run
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -74,7 +74,7 @@ def ordered(counts: dict[Cell, dict]) -> list[Cell]:
 
 
 def head(cells: list[Cell], *begin: str) -> list[str]:
-    return [*begin, *(f"{name}, {scale}" for name, scale in cells), ALL]
+    return [*begin, *(f"{name}, {scale}" for name, scale in cells), "all"]
 
 
 def rate_rows(systems: dict[str, list[Run]], cells: list[Cell]) -> list[list[str]]:
@@ -82,8 +82,8 @@ def rate_rows(systems: dict[str, list[Run]], cells: list[Cell]) -> list[list[str
     rows = [head(cells, "system", "runs")]
     for name, runs in systems.items():
         row = [name, str(len(runs))]
-        for cell in [*cells, ALL]:
-            found_S = seeds.rates(*seeds.errors_of(runs, cell))
+        for together in [*([cell] for cell in cells), cells]:
+            found_S = seeds.rates(*seeds.errors_of(runs, together))
             row.append(f"{found_S.mean():.1f} ({', '.join(f'{r:.1f}' for r in found_S)})")
         rows.append(row)
     return rows
@@ -98,9 +98,9 @@ def difference_rows(
         if name == first:
             continue
         row = [name]
-        for cell in [*cells, ALL]:
-            base_SK, words_K = seeds.errors_of(systems[first], cell)
-            found = seeds.difference(seeds.errors_of(runs, cell)[0], base_SK, words_K)
+        for together in [*([cell] for cell in cells), cells]:
+            base_SK, words_K = seeds.errors_of(systems[first], together)
+            found = seeds.difference(seeds.errors_of(runs, together)[0], base_SK, words_K)
             interval = f"[{found.low:+.1f}, {found.high:+.1f}]"
             row.append(f"{found.value:+.1f} {interval} {paired.p_value(found.p)}")
         rows.append(row)

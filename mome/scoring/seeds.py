@@ -31,7 +31,6 @@ from mome.scoring.statistics import LEVEL
 
 NAME = re.compile(r"(?P<system>.+)_seed(?P<seed>\d+)")
 HEAD = ["system", "seed", "set", "scale", "speaker", "words", "errors"]
-ALL = "all"  # the cells of a system taken together
 
 Cell = tuple[str, str]  # set, scale
 
@@ -148,12 +147,13 @@ def merge(runs: Iterable[Run]) -> dict[str, list[Run]]:
 # ---- rates and differences ----------------------------------------------------------------------
 
 
-def errors_of(runs: list[Run], cell: Cell | str) -> tuple[np.ndarray, np.ndarray]:
-    """Errors of runs and speakers (S, K), words of speakers (K,), in one cell or in all."""
-    cells = list(runs[0].counts) if cell == ALL else [cell]
-    speakers = sorted({speaker for c in cells for speaker in runs[0].counts[c]})
+def errors_of(runs: list[Run], cells: list[Cell]) -> tuple[np.ndarray, np.ndarray]:
+    """Errors of runs and speakers (S, K), words of speakers (K,), in these cells together."""
+    speakers = sorted({speaker for cell in cells for speaker in runs[0].counts[cell]})
+    nothing = (0, 0)
     counts_SCK2 = np.array(
-        [[[run.counts[c].get(k, (0, 0)) for k in speakers] for c in cells] for run in runs], float
+        [[[run.counts[c].get(k, nothing) for k in speakers] for c in cells] for run in runs],
+        dtype=np.float64,
     )
     return counts_SCK2[..., 1].sum(axis=1), counts_SCK2[0, ..., 0].sum(axis=0)
 

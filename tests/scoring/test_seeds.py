@@ -63,7 +63,7 @@ def test_without_seeds_the_interval_is_narrower():
 
 def test_all_cells_are_summed():
     run = Run("a", 1, {("test", "a4"): {"s1": (10, 1), "s2": (20, 2)}, ("n", "a4"): {"s1": (5, 4)}})
-    errors_SK, words_K = seeds.errors_of([run], seeds.ALL)
+    errors_SK, words_K = seeds.errors_of([run], list(run.counts))
     assert errors_SK.tolist() == [[5, 2]] and words_K.tolist() == [15, 20]
 
 
