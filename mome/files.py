@@ -122,16 +122,16 @@ def digest(path: str | Path) -> str:
 
 def up_to_date(out_dir: str | Path, inputs: dict[str, Any]) -> bool:
     """Whether `out_dir` was made, whole, from exactly these inputs."""
-    return _read_stamp(out_dir) == _as_json(inputs)
+    return read_stamp(out_dir) == _as_json(inputs)
 
 
 def changed_inputs(out_dir: str | Path, inputs: dict[str, Any]) -> list[str]:
     """Names of the inputs that differ from the stamp; all of them when there is no stamp."""
-    old, new = _read_stamp(out_dir) or {}, _as_json(inputs)
+    old, new = read_stamp(out_dir) or {}, _as_json(inputs)
     return sorted(k for k in new.keys() | old.keys() if new.get(k) != old.get(k))
 
 
-def _read_stamp(out_dir: str | Path) -> dict | None:
+def read_stamp(out_dir: str | Path) -> dict | None:
     """The stamp of a folder; None when there is none or it is damaged, so that all is made anew."""
     try:
         found = json.loads((Path(out_dir) / STAMP).read_text(encoding="utf-8"))

@@ -63,6 +63,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("feats_dir", type=Path)
     add("--audio_encoder", type=or_none, required=True, help="folder or hub id of Whisper, or none")
     add("--video_encoder", type=or_none, required=True, help="folder of AV-HuBERT, or none")
+    add("--video_from", type=Path, help="features of a set with the same mouths; takes its video")
     padded = "silence up to 30 s after each clip, as in the paper"
     add("--pad_to_30s", action="store_true", help=padded)
     add(
@@ -95,6 +96,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
         parser.error("MOUTHS_DIR and --video_encoder must both be given, or both be none")
     if not args.audio_encoder and (not args.video_encoder or args.num_noisy_copies):
         parser.error("--audio_encoder none leaves nothing to do, or nothing to add noise to")
+    if args.video_from and not args.video_encoder:
+        parser.error("--video_from needs the --video_encoder that made the features there")
     if min(args.num_jobs, args.num_voices, args.store_rate) < 1 or args.num_noisy_copies < 0:
         parser.error(
             "--num_jobs, --num_voices and --store_rate must be 1 or more, --num_noisy_copies 0 or"

@@ -24,25 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 
 from mome import files
-from mome.data import (
-    AUDIO_FPS,
-    SAMPLE_RATE,
-    VIDEO_FPS,
-    ark,
-    batches,
-    crops,
-    datadir,
-    noise,
-    validation,
-)
+from mome.data import AUDIO_FPS, VIDEO_FPS, ark, batches, datadir, noise, validation, video_features
 from mome.data.batches import Frames
 from mome.data.set_name import SetName
 
 FORMAT = 1  # of the files; a new number makes all features again
-MAX_APART = 2  # video frames that the lengths of audio and video may differ by
 NOISE_OPTIONS = ("noise", "noise_dir", "num_voices", "noisy_snrs", "seed")
 GPU_READERS = 8  # threads: a GPU is faster than one; on a CPU, one has time enough
 log = logging.getLogger(__name__)
@@ -56,6 +44,7 @@ class Options:
         data_dir, mouths_dir: the set, and the folder with mouths.scp; None without video.
         feats_dir: where the features go.
         audio_encoder, video_encoder: folder or hub id; None leaves the stream out.
+        video_from: features of a set with the same mouths, whose video is taken over.
         pad_to_30s: let the audio encoder see silence up to 30 s after each clip.
         store_rate: audio frames that are averaged into one on disk.
         num_noisy_copies: copies of the audio in noise.
@@ -69,6 +58,7 @@ class Options:
     feats_dir: Path
     audio_encoder: str | None
     video_encoder: str | None
+    video_from: Path | None = None
     pad_to_30s: bool = False
     store_rate: int = 1
     num_noisy_copies: int = 0
@@ -85,20 +75,28 @@ def describe(options: Options) -> dict[str, Any]:
     names = ["audio_encoder", "video_encoder", "pad_to_30s", "num_noisy_copies"]
     if options.store_rate > 1:  # stamps are older than this option
         names.append("store_rate")
-    inputs = [options.data_dir, options.data_dir / files.STAMP]
-    if options.mouths_dir:
-        tables = ("mouths.scp", "skipped.txt", files.STAMP)
-        inputs += [Path(options.mouths_dir, table) for table in tables]
+    inputs = [options.data_dir, options.data_dir / files.STAMP, *inputs_of_video(options)]
+    if options.video_from:
+        inputs.append(options.video_from / "video.scp")
     if options.num_noisy_copies:
         names += NOISE_OPTIONS
         voices_dir = options.noise_data or options.data_dir
         inputs += [voices_dir / "wav.scp", voices_dir / files.STAMP]
-    inputs += [Path(x) for x in (options.audio_encoder, options.video_encoder) if x]
+    if options.audio_encoder:
+        inputs.append(Path(options.audio_encoder))
     return {
         "format": FORMAT,
         **{name: getattr(options, name) for name in names},
         "files": {str(path): files.digest(path) for path in inputs},
     }
+
+
+def inputs_of_video(options: Options) -> list[Path]:
+    """The files and folders that the video features depend on."""
+    if not options.mouths_dir or not options.video_encoder:
+        return []
+    tables = [Path(options.mouths_dir, t) for t in ("mouths.scp", "skipped.txt", files.STAMP)]
+    return [*tables, Path(options.video_encoder)]
 
 
 def up_to_date(options: Options, job: tuple[int, int] | None = None) -> bool:
@@ -129,7 +127,7 @@ def check_disk(options: Options) -> None:
     if options.audio_encoder:
         dim = width_of(options.audio_encoder)
         values += AUDIO_FPS / options.store_rate * dim * (1 + options.num_noisy_copies)
-    if options.video_encoder:
+    if options.video_encoder and not options.video_from:
         values += VIDEO_FPS * width_of(options.video_encoder)
     needed, per_hour = hours * 3600 * values * 2, values * 7200  # two bytes a value
     options.feats_dir.mkdir(parents=True, exist_ok=True)
@@ -193,11 +191,19 @@ def extract(options: Options, job: tuple[int, int], device: str) -> None:
         info["store_rate"] = options.store_rate
     counts: dict[str, dict[str, int]] = {}
     if options.video_encoder:
-        video_encoder = encoders.load_video_encoder(options.video_encoder, device)
-        info |= {f"video_{k}": v for k, v in encoders.about(video_encoder).items()}
-        counts["video"], unequal = write_video(
-            folder, options.feats_dir.name, partial(encode, video_encoder), data, mouths, shared
-        )
+        if options.video_from:
+            wanted = [utterance for batch in shared for utterance in batch]
+            video_features.check(options.video_from, inputs_of_video(options))
+            counts["video"], unequal, about = video_features.take(
+                options.video_from, wanted, folder
+            )
+        else:
+            video_encoder = encoders.load_video_encoder(options.video_encoder, device)
+            about = {f"video_{k}": v for k, v in encoders.about(video_encoder).items()}
+            counts["video"], unequal = video_features.write(
+                folder, options.feats_dir.name, partial(encode, video_encoder), data, mouths, shared
+            )
+        info |= about
         shared = [[u for u in batch if u not in unequal] for batch in shared]
         skipped |= unequal
     if options.audio_encoder:
@@ -213,38 +219,8 @@ def extract(options: Options, job: tuple[int, int], device: str) -> None:
 
 def batches_of(data: datadir.DataDir, utterances: Iterable[str], seconds: float) -> list[list[str]]:
     """Utterances in batches of at most so many seconds, which hold for audio and video alike."""
-    most_apart = MAX_APART / VIDEO_FPS
+    most_apart = video_features.MAX_APART / VIDEO_FPS
     return batches.similar_lengths({u: data.utt2dur[u] + most_apart for u in utterances}, seconds)
-
-
-def write_video(
-    folder: Path,
-    name: str,
-    encode: Callable[..., Frames],
-    data: datadir.DataDir,
-    mouths: dict[str, str],
-    shared: list[list[str]],
-) -> tuple[dict[str, int], dict[str, str]]:
-    """Write the video of batches of utterances, given the paths of their mouths.
-
-    Returns the number of frames of each, and the reasons of those that were left out.
-    """
-    unequal: dict[str, str] = {}
-
-    def read(utterance: str) -> np.ndarray | None:
-        """The mouths, uint8 (T, 96, 96); None when the audio is not as long."""
-        mouth = crops.read(mouths[utterance])
-        audio_length = soundfile.info(data.wav[utterance]).frames / (SAMPLE_RATE // VIDEO_FPS)
-        if abs(audio_length - len(mouth)) <= MAX_APART:
-            return mouth
-        unequal[utterance] = (
-            f"its audio lasts {audio_length / VIDEO_FPS:.2f} s, its video"
-            f" {len(mouth) / VIDEO_FPS:.2f} s"
-        )
-        return None
-
-    frames = encode(read, shared, f"{name} video")
-    return ark.write_ark(folder / "video.scp", frames), unequal
 
 
 def write_audio(

@@ -111,6 +111,17 @@ def test_a_test_set_for_each_noise_and_snr(commands, tmp_path):
     assert not [x for x in lines if "extract_features" in x and "--noise_dir" in x]  # of the tests
 
 
+def test_noisy_sets_take_the_video_of_the_clean_one_which_is_made_before(commands):
+    lines = commands("--test_snrs", "5 0", stages=(2, 2))
+    found = [line.split() for line in lines if "mome.bin.extract_features" in line]
+    order = [words[2] for words in found]
+    first_noisy = order.index("data/test_babble_5")
+    assert set(order[:first_noisy]) == {"data/train", "data/valid", "data/test"}
+    taken = [words[words.index("--video_from") + 1] for words in found[first_noisy:]]
+    assert taken == ["dump/feats/test"] * 2
+    assert not any("--video_from" in words for words in found[:first_noisy])
+
+
 def test_trained_as_in_the_paper_the_features_of_the_training_set_are_not_stored(commands):
     lines = commands("--train_config", "conf/train_mome_layer.yaml", "--test_noise", "")
     stored = [line.split() for line in lines if "mome.bin.extract_features" in line]

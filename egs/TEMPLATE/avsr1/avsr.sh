@@ -140,6 +140,10 @@ make_features() {
   fi
   for set in "${stored[@]}"; do
     options=(--audio_encoder "$audio_encoder" --video_encoder "$video_encoder")
+    if [[ $set == *_* ]]; then # other sound, the mouths of test, whose features are made before
+      while [ -n "$(jobs -p)" ]; do wait -n; done
+      options+=(--video_from "$feats/${set%%_*}")
+    fi
     options+=(--store_rate "$(setting encoders.store_rate)" "${skip_options[@]}")
     [ "$(setting encoders.pad_to_30s)" = False ] || options+=(--pad_to_30s)
     if [ "$set" = train ]; then
