@@ -98,6 +98,11 @@ def text(reading: Reading) -> str:
     )
 
 
+def as_stopped(results: str) -> str:
+    """The results without the cursor of a text that is being written."""
+    return results.replace('<p class="writing">', '<p class="stopped">')
+
+
 def describe(scale: str) -> str:
     """What a scale means, in words."""
     rates = Scale.parse(scale)

@@ -88,13 +88,14 @@ def test_a_clip_costs_what_decoding_it_takes(scale, num_beams):
     search = DecodeConfig(
         num_beams=num_beams, tokens_per_second=0.0, extra_tokens=expected.text_tokens
     )
-    model.llm.generation_config.min_new_tokens = expected.text_tokens
 
     def decode_it():
-        decode(model, WordTokenizer(), batch, scale, search)
+        decode(model, WordTokenizer(), batch, scale, search, fill=True)
 
     projectors = counted(lambda: model.prompts(scale, **batch))
-    assert expected.prefill_flops + expected.decode_flops == counted(decode_it) - projectors
+    found = counted(decode_it) - projectors
+    between_beams = found - expected.prefill_flops - expected.decode_flops
+    assert between_beams == 0 if num_beams == 1 else 0 < between_beams < 0.02 * found
 
 
 @pytest.mark.parametrize("drop_tail", [False, True])
