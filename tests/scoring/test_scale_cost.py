@@ -149,7 +149,7 @@ def test_llama_1b_by_hand():
     assert scale_cost.llm_flops(model.llm, 1, 100) == 2 * (per_token + 2048 * 128_256)
     found = scale_cost.count(model, Scale.parse("a4_v2"), 10.0, 15)
     assert found.stream_tokens == 250 and found.text_tokens == 40
-    assert found.cache_bytes == 15 * (found.prompt_tokens + 40) * 16 * 2 * 512 * 2
+    assert found.cache_bytes == (found.prompt_tokens + 15 * 40) * 16 * 2 * 512 * 2
 
 
 def test_fewer_layers_and_not_more():
