@@ -188,7 +188,8 @@ class Tree:
             past_key_values=self.cache,
             use_cache=True,
         ).last_hidden_state
-        return hidden_BND[:, -1:].expand(-1, self.sees_BKN.shape[1], -1)
+        # A copy: for a view, PyTorch's linear layers would copy their weights for each row.
+        return hidden_BND[:, -1:].repeat(1, self.sees_BKN.shape[1], 1)
 
     def read(self, tokens: list[list[int]], parents: list[list[int]]) -> Tensor:
         """The output (B, K, D) for a new token of each beam, which continues one of the beams."""

@@ -116,6 +116,14 @@ def test_keys_of_a_prompt_are_kept_once_and_what_no_beam_sees_is_forgotten(monke
     assert longest < (50 + 15 * 200) / 2
 
 
+def test_the_head_gets_contiguous_rows():
+    """For a view, `linear` copies the weights of the head, the largest of all, for each row."""
+    llm, seen = baby_llm(), []
+    llm.lm_head.register_forward_pre_hook(lambda _, args: seen.append(args[0].is_contiguous()))
+    search(llm, prompts_of(0), [4] * 4, EOS, 1, fill=True)
+    assert all(seen) and len(seen) == 5
+
+
 def test_an_utterance_that_is_done_leaves_the_batch(monkeypatch):
     rows, read = [], Tree.read
     monkeypatch.setattr(Tree, "read", lambda self, *a: rows.append(len(a[0])) or read(self, *a))

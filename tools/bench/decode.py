@@ -221,7 +221,7 @@ def llm_alone(llm: Any, prompt_BND: Tensor, num_new: int, num_beams: int) -> Non
     """Prompts once, then so many tokens for each beam, whatever they are."""
     cache = DynamicCache()
     hidden = llm.model(inputs_embeds=prompt_BND, past_key_values=cache, use_cache=True)[0]
-    llm.lm_head(hidden[:, -1:])
+    llm.lm_head(hidden[:, -1:].contiguous())
     if num_beams > 1:
         cache.batch_repeat_interleave(num_beams)
     token = torch.zeros(len(prompt_BND) * num_beams, 1, dtype=torch.long, device=llm.device)
