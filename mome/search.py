@@ -227,7 +227,8 @@ class Tree:
         place_BN = seen_BN.byte().argsort(dim=1, descending=True, stable=True)[:, :num_kept]
         K = self.sees_BKN.shape[1]
         self.sees_BKN = self.sees_BKN.gather(2, place_BN[:, None].expand(-1, K, -1))
-        for layer in self.cache.layers:
+        layers: Any = self.cache.layers
+        for layer in layers:
             _, heads, _, dim = layer.keys.shape
             index = place_BN[:, None, :, None].expand(-1, heads, -1, dim)
             layer.keys, layer.values = layer.keys.gather(2, index), layer.values.gather(2, index)

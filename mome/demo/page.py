@@ -86,7 +86,9 @@ def build(host: Host, title: str, count_flops: Callable[[int, int], int]) -> gr.
         def stopped(text: str | None) -> tuple[str, str]:
             return fragments.note("Stopped."), fragments.as_stopped(text or "")
 
-        stop.click(stopped, results, [note, results], cancels=[run], **PRIVATE)
+        # Only after the run has ended, lest its last words come later.
+        ended = stop.click(None, None, None, cancels=[run], **PRIVATE)
+        ended.then(stopped, results, [note, results], **PRIVATE)
     return page
 
 

@@ -96,7 +96,7 @@ def test_the_page_forbids_the_browser_to_call_elsewhere(address):
 
 FLAGS = (
     "headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage",
-    "use-fake-device-for-media-stream", "use-fake-ui-for-media-stream",  # a disc that beeps
+    "use-fake-device-for-media-stream", "use-fake-ui-for-media-stream",  # it shows a disc
     "host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )  # fmt: skip
 
@@ -116,13 +116,13 @@ def in_browser(test):
 class Visitor:
     """A visitor of the page; `shot(name)` saves what it looks like in the folder $MOME_SHOTS."""
 
-    def __init__(self, address: str, width: int):
+    def __init__(self, address: str, width: int, voice: Path):
         from selenium import webdriver
         from selenium.webdriver.chrome.service import Service
         from selenium.webdriver.support.ui import WebDriverWait
 
         options = webdriver.ChromeOptions()
-        for flag in FLAGS:
+        for flag in (*FLAGS, f"use-file-for-fake-audio-capture={voice}"):
             options.add_argument(f"--{flag}")
         options.binary_location = BROWSER
         options.set_capability("goog:loggingPrefs", {"performance": "ALL"})
@@ -163,8 +163,8 @@ class Visitor:
 
 
 @pytest.fixture(params=[400, 1280])
-def visitor(address, request):
-    found = Visitor(address, request.param)
+def visitor(address, request, clip):
+    found = Visitor(address, request.param, clip)
     yield found
     found.driver.quit()
 
@@ -200,12 +200,13 @@ def test_from_the_webcam_to_text(visitor):
     visitor.press("#clip button[aria-label='Capture from camera']")
     visitor.press("#clip [title='grant webcam access'] button")
     visitor.press("#clip [title='start recording']")
-    time.sleep(2)
+    time.sleep(4)
     visitor.shot("recording")
     visitor.press("#clip [title='stop recording']")
     visitor.see("#clip video[src]")
     visitor.press("#go")
     assert visitor.text_of("#results p.done")
+    assert "Clip of" in visitor.text_of("#results") and "Done" in visitor.text_of("#note")
     visitor.shot("webcam")
     visitor.check()
 
