@@ -1,7 +1,6 @@
 """Text from a trained model at a scale chosen by the caller: a batch, a set, sets at scales.
 
-Hugging Face's `generate` searches, greedily or with beams; nothing is sampled. Two things are ours:
-the prompt is computed once per utterance and repeated over beams, and the limit on new tokens comes
+`mome.search` searches, greedily or with beams; nothing is sampled. The limit on new tokens comes
 from each clip's length, so an utterance's text does not depend on its neighbours in the batch.
 """
 
@@ -13,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
-from transformers import AutoTokenizer, DynamicCache, LogitsProcessor, LogitsProcessorList
+from transformers import AutoTokenizer
 
 from mome import checkpoint
 from mome.compression import Scale, scales_of
@@ -25,30 +22,10 @@ from mome.data.dataset import FeatureDataset, to_device
 from mome.data.progress import Progress
 from mome.encoders import load_video_encoder
 from mome.model import MoMEModel, load_llm
-from mome.prompt import pad_left, pad_right
+from mome.search import search as find_texts
 
 SECONDS = {"audio": 1 / AUDIO_FPS, "video": 1 / VIDEO_FPS}  # of a frame
 log = logging.getLogger(__name__)
-
-
-@dataclass
-class Limit(LogitsProcessor):
-    """Ends each row after its own number of new tokens.
-
-    Rows are utterances, each repeated `num_beams` times.
-    """
-
-    limits: list[int]
-    num_beams: int
-    eos: int
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        # The prompt is given as embeddings, so `input_ids` holds only the new tokens.
-        limit = torch.tensor(self.limits, device=scores.device).repeat_interleave(self.num_beams)
-        over = limit <= input_ids.shape[1]
-        end = torch.full_like(scores, -math.inf)
-        end[:, self.eos] = scores[:, self.eos]  # keeps its score, so beams compare fairly
-        return torch.where(over[:, None], end, scores)
 
 
 @dataclass(frozen=True)
@@ -69,16 +46,24 @@ class Hypothesis:
 
 
 def decode(
-    model: MoMEModel, tokenizer: Any, batch: dict, scale: Scale, search: DecodeConfig
+    model: MoMEModel,
+    tokenizer: Any,
+    batch: dict,
+    scale: Scale,
+    search: DecodeConfig,
+    fill: bool = False,
 ) -> list[str]:
     """The text of each utterance of a batch (as MoMEModel.forward takes it) at a scale.
 
-    Raises ValueError for a scale of another task or one that an utterance is too short for.
+    With `fill`, a text gets as many tokens as it may, for measurements. Raises ValueError for a
+    scale of another task or one that an utterance is too short for.
     """
-    generated_BL = _search(model, tokenizer, batch, scale, search)[0]
-    return texts_of(tokenizer, generated_BL)
+    return [
+        found.text for found in decode_scored(model, tokenizer, batch, scale, search, fill=fill)
+    ]
 
 
+@torch.inference_mode()
 def decode_scored(
     model: MoMEModel,
     tokenizer: Any,
@@ -86,136 +71,36 @@ def decode_scored(
     scale: Scale,
     search: DecodeConfig,
     on_text: Callable[[list[str]], None] | None = None,
+    fill: bool = False,
 ) -> list[Hypothesis]:
-    """As `decode`, with the score of each text; takes one more pass of the LLM over the texts.
+    """As `decode`, with the score of each text.
 
     `on_text` is called after each step of the search with the texts so far; with several beams,
     with those of the best one.
     """
-    watch = on_text and Watch(tokenizer, search.num_beams, on_text)
-    generated_BL, prompts, cache = _search(model, tokenizer, batch, scale, search, watch)
-    texts = texts_of(tokenizer, generated_BL)
-    rows = [ids_to_eos(row, model.eos) for row in generated_BL.tolist()]
-    scores = mean_log_probs(model, prompts, cache, rows, search.num_beams)
+    model.eval()
+    prompts = model.prompts(scale, **batch)
+    beams = find_texts(
+        model.llm,
+        prompts,
+        [limit(seconds, search) for seconds in durations(model, batch)],
+        model.eos,
+        search.num_beams,
+        search.length_penalty,
+        on_text and (lambda rows: on_text(texts_of(tokenizer, rows))),
+        fill,
+    )
+    texts = texts_of(tokenizer, [beam.ids for beam in beams])
     return [
-        Hypothesis(text, score, len(row), len(prompt))
-        for text, score, row, prompt in zip(texts, scores, rows, prompts, strict=True)
+        Hypothesis(text, beam.log_prob / len(beam.ids), len(beam.ids), len(prompt))
+        for text, beam, prompt in zip(texts, beams, prompts, strict=True)
     ]
 
 
-@torch.inference_mode()
-def _search(
-    model: MoMEModel,
-    tokenizer: Any,
-    batch: dict,
-    scale: Scale,
-    search: DecodeConfig,
-    watch: LogitsProcessor | None = None,
-) -> tuple[Tensor, list[Tensor], DynamicCache]:
-    """New tokens (B, L), the prompts, and the cache, whose beginning is that of the prompts."""
-    model.eval()
-    prompts = model.prompts(scale, **batch)
-    x_BND, padding_mask_BN = pad_left(prompts)
-    limits = [limit(seconds, search) for seconds in durations(model, batch)]
-    processors = [Limit(limits, search.num_beams, model.eos), *([watch] if watch else [])]
-    cache = prompt_cache(model.llm, x_BND, padding_mask_BN, search.num_beams)
-    generated_BL = model.llm.generate(
-        inputs_embeds=x_BND,
-        attention_mask=padding_mask_BN.long(),
-        past_key_values=cache,
-        max_new_tokens=max(limits) + 1,  # and EOS
-        logits_processor=LogitsProcessorList(processors),
-        num_beams=search.num_beams,
-        length_penalty=search.length_penalty if search.num_beams > 1 else None,
-        do_sample=False,
-        temperature=None,
-        top_p=None,
-        top_k=None,
-        bos_token_id=tokenizer.bos_token_id,
-        eos_token_id=model.eos,
-        pad_token_id=model.eos,
-    )
-    return generated_BL, prompts, cache
-
-
-def texts_of(tokenizer: Any, ids_BL: Tensor) -> list[str]:
+def texts_of(tokenizer: Any, rows: list[list[int]]) -> list[str]:
     """Token ids as text, with single spaces."""
-    texts = tokenizer.batch_decode(ids_BL, skip_special_tokens=True)
+    texts = tokenizer.batch_decode(rows, skip_special_tokens=True)
     return [" ".join(text.split()) for text in texts]
-
-
-def ids_to_eos(ids: list[int], eos: int) -> list[int]:
-    """The ids up to the first EOS, which is included."""
-    return ids[: ids.index(eos) + 1] if eos in ids else ids
-
-
-@dataclass
-class Watch(LogitsProcessor):
-    """Changes nothing; reports the texts so far, those of the first beam of each utterance."""
-
-    tokenizer: Any
-    num_beams: int
-    report: Callable[[list[str]], None]
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        self.report(texts_of(self.tokenizer, input_ids[:: self.num_beams]))
-        return scores
-
-
-@torch.inference_mode()
-def mean_log_probs(
-    model: MoMEModel,
-    prompts: list[Tensor],
-    cache: DynamicCache,
-    rows: list[list[int]],
-    num_beams: int = 1,
-) -> list[float]:
-    """The mean log-probability of the tokens of each row after its prompt.
-
-    `cache` begins with all prompt positions but the last, repeated over beams.
-    """
-    x_BND, mask_BN = pad_left(prompts)
-    N = x_BND.shape[1]
-    if extra := cache.get_seq_length() - (N - 1):
-        cache.crop(-extra)
-    if num_beams > 1:
-        cache.batch_select_indices(torch.arange(len(rows), device=x_BND.device) * num_beams)
-    ids_BL, mask_BL = pad_right([torch.tensor(row, device=x_BND.device) for row in rows])
-    words_BLD = model.llm.get_input_embeddings()(ids_BL[:, :-1]).to(x_BND.dtype)
-    mask_BN = torch.cat([mask_BN, mask_BL[:, :-1]], dim=1).long()
-    position_BN = (mask_BN.cumsum(dim=1) - 1).clamp(min=0)
-    hidden_BLD = model.llm.model(
-        inputs_embeds=torch.cat([x_BND[:, -1:], words_BLD], dim=1),
-        attention_mask=mask_BN,
-        position_ids=position_BN[:, N - 1 :],
-        past_key_values=cache,
-        use_cache=True,
-    ).last_hidden_state
-    found = []
-    for hidden_LD, row in zip(hidden_BLD, rows, strict=True):
-        logits_LV = model.llm.lm_head(hidden_LD[: len(row)]).float()
-        ids_L = torch.tensor(row, device=logits_LV.device)
-        found.append(-F.cross_entropy(logits_LV, ids_L).item())
-    return found
-
-
-def prompt_cache(llm: Any, x_BND: Tensor, padding_mask_BN: Tensor, num_beams: int) -> DynamicCache:
-    """The keys and values of all prompt positions but the last, repeated over beams.
-
-    `generate` then starts at the last one. Without this it computes the prompt once per beam.
-    """
-    cache = DynamicCache(config=llm.config)
-    position_BN = (padding_mask_BN.long().cumsum(dim=1) - 1).clamp(min=0)
-    llm.model(
-        inputs_embeds=x_BND[:, :-1],
-        attention_mask=padding_mask_BN[:, :-1].long(),
-        position_ids=position_BN[:, :-1],
-        past_key_values=cache,
-        use_cache=True,
-    )
-    if num_beams > 1:
-        cache.batch_repeat_interleave(num_beams)
-    return cache
 
 
 def durations(model: MoMEModel, batch: dict) -> list[float]:

@@ -30,7 +30,7 @@ class WordTokenizer:
         return type("Encoding", (), {"input_ids": ids})
 
     def batch_decode(self, rows, skip_special_tokens: bool = True) -> list[str]:
-        return [" ".join(f"w{i}" for i in row.tolist() if i > 2) for row in rows]
+        return [" ".join(f"w{int(i)}" for i in row if i > 2) for row in rows]
 
 
 def baby_llm(layers: int = 2) -> LlamaForCausalLM:

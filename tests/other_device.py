@@ -6,6 +6,7 @@ the device. Run as a program, by tests/test_other_device.py: the device stays fo
 """
 
 from typing import Any
+from unittest import mock
 
 import torch
 from conftest import WordTokenizer, baby_model, random_batch
@@ -116,9 +117,10 @@ def step(model: MoMEModel, batch: dict) -> tuple[float, dict[str, Tensor]]:
 def text(model: MoMEModel, batch: dict) -> list[str]:
     search = DecodeConfig(num_beams=3, extra_tokens=3, tokens_per_second=2)
     with torch.no_grad():  # wrapped tensors cannot be in inference mode
-        undecorated, tokenizer = decoding._search.__wrapped__, WordTokenizer()
-        tokens_BL = undecorated(model, tokenizer, batch, Scale.parse("a4_v2"), search)[0]
-        return decoding.texts_of(tokenizer, tokens_BL)
+        with mock.patch.object(decoding, "find_texts", decoding.find_texts.__wrapped__):
+            undecorated = decoding.decode_scored.__wrapped__
+            found = undecorated(model, WordTokenizer(), batch, Scale.parse("a4_v2"), search)
+        return [hypothesis.text for hypothesis in found]
 
 
 def check(**system: Any) -> int:

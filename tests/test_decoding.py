@@ -6,13 +6,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 from conftest import WordTokenizer, baby_model, random_batch, row
+from test_search import by_generate
 
 from mome import checkpoint, config
 from mome.bin.decode import missing_jobs, write_texts
 from mome.compression import Scale
 from mome.config import Config, DecodeConfig, ModelConfig
 from mome.decoding import (
-    Limit,
     choose_scales,
     decode,
     find_model,
@@ -50,21 +50,12 @@ def test_greedy_equals_a_loop_without_cache():
 
 
 @pytest.mark.parametrize("num_beams", [1, 4])
-def test_the_prompt_computed_once_gives_what_plain_generation_gives(num_beams):
+def test_the_text_is_that_of_generate(num_beams):
     model, batch = baby_model(), row(random_batch(), 0)
     search = DecodeConfig(num_beams=num_beams, **SHORT)
-    prompt = model.prompts(SCALE, **batch)[0][None]
-    plain = model.llm.generate(
-        inputs_embeds=prompt,
-        attention_mask=torch.ones(prompt.shape[:2], dtype=torch.long),
-        num_beams=num_beams,
-        do_sample=False,
-        max_new_tokens=limit(1.0, search) + 1,
-        logits_processor=[Limit([limit(1.0, search)], num_beams, model.eos)],
-        eos_token_id=model.eos,
-        pad_token_id=model.eos,
-    )
-    expected = WordTokenizer().batch_decode(plain)
+    prompt = model.prompts(SCALE, **batch)[0]
+    ids = by_generate(model.llm, prompt, limit(1.0, search), num_beams, 1.0)
+    expected = WordTokenizer().batch_decode([ids])
     assert decode(model, WordTokenizer(), batch, SCALE, search) == expected
 
 

@@ -122,7 +122,7 @@ def add_times(
         search = DecodeConfig(
             num_beams=about["beams"], tokens_per_second=0.0, extra_tokens=num_tokens
         )
-        call = partial(decode, model, tokenizer, batch, scale, search)
+        call = partial(decode, model, tokenizer, batch, scale, search, fill=True)
         calls[clip_s, row["scale"]] = partial(
             timing.time_decoding, call, model.llm, num_tokens, device, about["layers"] / built
         )

@@ -36,8 +36,8 @@ CSS = """
   overflow-wrap: anywhere; }
 .mome-text p.writing::after { content: "\\258F"; animation: mome-blink 1s steps(2) infinite; }
 @keyframes mome-blink { 50% { opacity: 0; } }
-.mome-figures { width: 100%; border: 0 !important; border-collapse: collapse;
-  font-variant-numeric: tabular-nums; }
+.mome-figures { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums; }
+.mome-figures, .mome-figures tbody, .mome-figures tr { border: 0 !important; }
 .mome-figures th, .mome-figures td { padding: 5px 8px !important; text-align: right;
   border: 0 !important; border-bottom: 1px solid var(--border-color-primary) !important; }
 .mome-figures th:first-child { text-align: left; font-weight: normal; }
@@ -52,7 +52,7 @@ def note(text: str, kind: str = "") -> str:
 
 def notes(state: State) -> str:
     """What is going on, and what the clip lacks."""
-    if not state.clip_s:
+    if not state.clip_s and not state.readings:
         return note("Reading the clip and looking for the face…")
     warnings = "".join(note(f"Note: {text}.", "warning") for text in state.warnings)
     return warnings + note("Done." if state.is_done else "Decoding…")
@@ -96,6 +96,11 @@ def text(reading: Reading) -> str:
         f"<small>{describe(reading.scale)}</small>"
         f'<p class="{"done" if is_done else "writing"}">{words}</p></section>'
     )
+
+
+def as_stopped(results: str) -> str:
+    """The results without the cursor of a text that is being written."""
+    return results.replace('<p class="writing">', '<p class="stopped">')
 
 
 def describe(scale: str) -> str:

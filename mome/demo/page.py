@@ -73,33 +73,53 @@ def build(host: Host, title: str, count_flops: Callable[[int, int], int]) -> gr.
                 mouths = gr.HTML(elem_id="mouths")
                 results = gr.HTML(elem_id="results")
 
-        def serve(*chosen: Any) -> Iterator[tuple[str, str, str]]:
-            yield from answer(host, count_flops, *chosen)
+        def serve(*given: Any) -> Iterator[tuple[str, str, str]]:
+            *media, scale, other, kind, snr = given
+            path = next(filter(None, media), None)
+            yield from answer(host, count_flops, path, scale, other, kind, snr)
 
         run = go.click(
             serve, inputs, [note, mouths, results],
             concurrency_limit=1, trigger_mode="once", **PRIVATE,
         )  # fmt: skip
-        stopped = fragments.note("Stopped.")
-        stop.click(lambda: stopped, None, note, cancels=[run], **PRIVATE)
+
+        def stopped(text: str | None) -> tuple[str, str]:
+            return fragments.note("Stopped."), fragments.as_stopped(text or "")
+
+        # Only after the run has ended, lest its last words come later.
+        ended = stop.click(None, None, None, cancels=[run], **PRIVATE)
+        ended.then(stopped, results, [note, results], **PRIVATE)
     return page
 
 
+def add_media(host: Host) -> list[Any]:
+    """A field for a video and, if the model can do with sound alone, one for a sound.
+
+    One of them is filled: what is given to one empties the other.
+    """
+    options: dict[str, Any] = {"label": "Clip", "buttons": [], "elem_id": "clip"}
+    options |= {"sources": ["upload", "webcam"], "include_audio": True}
+    options |= {"webcam_options": gr.WebcamOptions(mirror=False)}
+    if not any(scale.task == "asr" for scale in host.model.scales):
+        return [gr.Video(**options)]
+    with gr.Tab("Video", elem_id="video_tab"):
+        video = gr.Video(**options)
+    with gr.Tab("Sound alone", elem_id="sound_tab"):
+        sound = gr.Audio(label="Sound", type="filepath", buttons=[], elem_id="sound")
+    for field, other in ((video, sound), (sound, video)):
+        for event in (field.upload, field.stop_recording):
+            event(lambda: None, None, other, **PRIVATE)
+    return [video, sound]
+
+
 def add_inputs(host: Host) -> list[Any]:
-    """Clip, scale, scale to compare with, kind of noise, SNR; and the task, which limits scales."""
+    """Media, two scales, kind of noise, SNR; and the task, which limits scales."""
     scales: dict[str, list[str]] = {}  # by task
     for scale in host.model.scales:
         scales.setdefault(scale.task, []).append(str(scale))
     tasks = [(fragments.TASKS[name], name) for name in scales]
     first = scales[tasks[0][1]]
-    clip = gr.Video(
-        label="Clip",
-        sources=["upload", "webcam"],
-        include_audio=True,
-        webcam_options=gr.WebcamOptions(mirror=False),
-        buttons=[],
-        elem_id="clip",
-    )
+    media = add_media(host)
     task = gr.Radio(tasks, value=tasks[0][1], label="Read", visible=len(tasks) > 1)
     with gr.Row():
         one = gr.Dropdown(first, value=first[0], label="Scale", info=SCALE, elem_id="scale")
@@ -120,7 +140,7 @@ def add_inputs(host: Host) -> list[Any]:
 
     task.change(of_task, task, [one, other], **PRIVATE)
     kind.change(lambda name: gr.Slider(visible=name != NO_NOISE), kind, snr, **PRIVATE)
-    return [clip, one, other, kind, snr]
+    return [*media, one, other, kind, snr]
 
 
 def answer(

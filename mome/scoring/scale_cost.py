@@ -3,8 +3,8 @@
 The counts follow from the shapes of a model and need no weights (MoME Table 5, Fig. 6). Operations
 are those of PyTorch's FlopCounterMode: two for each multiplication of a matrix product, and
 attention as if it saw later tokens, too. They include the adapters, whose experts all run, and
-leave out encoders and projectors. mome.decoding reads the prompt once and then repeats its last
-token, like each token of the text, over the beams; the counts do the same.
+leave out encoders and projectors. mome.search reads the prompt once and each token of the text in
+all beams; of the attention between beams, which its masks hide, nothing is counted.
 """
 
 import re
@@ -37,7 +37,7 @@ class Cost:
     text_tokens: int  # without EOS
     prefill_flops: int  # the prompt, up to the scores of the first token
     decode_flops: int  # the text and EOS, all beams
-    cache_bytes: int  # keys and values at the end of the text, all beams
+    cache_bytes: int  # keys and values at the end of the text, all beams: at most
 
 
 def count(model: MoMEModel, scale: Scale, clip_s: float, num_beams: int) -> Cost:
@@ -54,7 +54,7 @@ def count(model: MoMEModel, scale: Scale, clip_s: float, num_beams: int) -> Cost
         text_tokens=text,
         prefill_flops=prefill_flops(llm, prompt, num_beams),
         decode_flops=decode_flops(llm, prompt, text, num_beams),
-        cache_bytes=values * llm.dtype.itemsize * num_beams * (prompt + text),
+        cache_bytes=values * llm.dtype.itemsize * (prompt + num_beams * text),
     )
 
 
@@ -99,8 +99,7 @@ def text_tokens(clip_s: float) -> int:
 
 def prefill_flops(llm: Any, prompt: int, num_beams: int) -> int:
     """Operations for a prompt of `prompt` tokens, up to the scores of the first token."""
-    shared = llm_flops(llm, prompt - 1, 0, num_logits=0)
-    return shared + num_beams * llm_flops(llm, 1, prompt - 1)
+    return llm_flops(llm, prompt, 0, num_logits=num_beams)
 
 
 def decode_flops(llm: Any, prompt: int, text: int, num_beams: int) -> int:
@@ -151,8 +150,8 @@ class Words:
         ids = [3] * len(re.findall(r"\w+|[^\w\s]", text))
         return type("Encoding", (), {"input_ids": ids})
 
-    def batch_decode(self, rows: torch.Tensor, skip_special_tokens: bool = True) -> list[str]:
-        return [" ".join(map(str, row)) for row in rows.tolist()]
+    def batch_decode(self, rows: list[list[int]], skip_special_tokens: bool = True) -> list[str]:
+        return [" ".join(map(str, row)) for row in rows]
 
 
 def build(

@@ -131,27 +131,22 @@ def time_decoding(
 ) -> dict[str, float]:
     """Seconds of a call of mome.decoding.decode, in parts, and its peak memory.
 
-    `decode` may write at most `num_tokens` tokens and then EOS; it is made to write them all.
+    `decode` writes `num_tokens` tokens and then EOS (`fill`).
     `prefill_s` lasts from the encoder's frames until the first token is chosen, `decode_s` from
     then to the end of the text; `token_s` is its share of one token. `layer_factor` multiplies the
     time inside the LLM's layers, for an LLM that has fewer layers than the one it stands for.
     """
-    settings = llm.generation_config
-    before, settings.min_new_tokens = settings.min_new_tokens, num_tokens
     reset_peak(device)
-    try:
-        with passes(llm, device) as found:
-            start = now(device)
-            decode()
-            end = now(device)
-    finally:
-        settings.min_new_tokens = before
-    # The prompt but its last token, the last token, then a pass for each token of the text.
-    assert len(found) == num_tokens + 2, (len(found), num_tokens)
+    with passes(llm, device) as found:
+        start = now(device)
+        decode()
+        end = now(device)
+    # The prompt, then a pass for each token of the text.
+    assert len(found) == num_tokens + 1, (len(found), num_tokens)
     more = [(layer_factor - 1) * (stop - begin) for begin, stop in found]
-    first = found[2][0]
-    prefill_s = first - start + sum(more[:2])
-    decode_s = end - first + sum(more[2:])
+    first = found[1][0]
+    prefill_s = first - start + more[0]
+    decode_s = end - first + sum(more[1:])
     return {
         "prefill_s": prefill_s,
         "token_s": decode_s / num_tokens,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from baby_recogniser import make_experiment, write_media
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -85,11 +86,36 @@ def test_the_bench_of_a_training_step(tmp_path):
     assert ratios["floor"] == 1 < ratios["MoME"] < ratios["MoME, online"] < ratios["usual"]
 
 
-def test_the_bench_of_beam_search(tmp_path):
+def test_the_bench_of_decoding(tmp_path):
     path = tmp_path / "x.jsonl"
-    options = ("--seconds", 0.1, "--beams", 3, "--dtype", "float32", "--json", path)
-    run("decode.py", *options)
-    assert all(row["same_text"] for row in rows(path).values()) and len(rows(path)) == 2
+    sizes = ("--beams", 1, 3, "--lengths", 2, "--batches", 1, 2)
+    table = run("decode.py", "--seconds", 0.1, *sizes, "--dtype", "float32", "--json", path)
+    found = [json.loads(line) for line in path.read_text().splitlines()]
+    cases = {(row["beams"], row["clips"]) for row in found}
+    assert cases == {(1, 1), (1, 2), (3, 1), (3, 2)} and table.count("| same |") == 4
+    for row in found:
+        assert row["system"] in ("mome", "peers", "loop", "llm")
+        assert row["same_text"] is (None if row["system"] == "llm" else True)
+        assert row["tokens"] == 2 * 4 + 1 or row["clips"] == 2
+        assert row["mome_ratio"][1] > 0 and row["whole_ratio"][1] > 1
+
+
+@pytest.mark.slow
+def test_benches_of_an_experiment(tmp_path, performance):
+    """Decoding, whose texts are compared, and the whole pipeline on a longer file."""
+    exp_dir, clips, path = make_experiment(tmp_path), [], tmp_path / "x.jsonl"
+    for k in range(2):
+        images, sound = performance.images[k : k + 25], performance.waveform[: 25 * 640]
+        clips.append(write_media(tmp_path / f"{k}.mp4", images, (sound / 32768).astype("float32")))
+    given = ("--exp", exp_dir, "--clips", *clips, "--json", path)
+    table = run("decode.py", "--seconds", 0.1, "--batches", 2, "--device", "cpu", *given)
+    assert table.count("| same |") == 2
+    path.unlink()
+    table = run("pipeline.py", *given, "--lengths", 3, "--scales", "a16_v5")
+    (row,) = map(json.loads, path.read_text().splitlines())
+    assert "| 3 | a16_v5 |" in table and row["peak_bytes"] > 1e8
+    assert sum(row["parts_s"].values()) == pytest.approx(row["clock_s"], rel=0.01)
+    assert all(seconds > 0 for seconds in row["parts_s"].values()), row["parts_s"]
 
 
 def test_gpu_sh_refuses_wrong_options(tmp_path):

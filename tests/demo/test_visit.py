@@ -119,6 +119,12 @@ def test_operations_are_those_that_pytorch_counts(model, clip):
     assert own == pytest.approx(counter.get_total_flops(), rel=0.1)
 
 
+def test_a_clip_in_which_nothing_is_heard_is_done_too():
+    state = State(warnings=["its sound is silent"], readings=(Reading("a4"),), is_done=True)
+    assert "silent" in fragments.notes(state) and "Done" in fragments.notes(state)
+    assert "Reading the clip" in fragments.notes(State())
+
+
 def test_texts_are_escaped():
     state = State(1.0, readings=(Reading("a4", "<b>"),), warnings=["<i>"])
     assert "&lt;b&gt;" in fragments.results(state, lambda p, t: 0)

@@ -88,13 +88,14 @@ def test_a_clip_costs_what_decoding_it_takes(scale, num_beams):
     search = DecodeConfig(
         num_beams=num_beams, tokens_per_second=0.0, extra_tokens=expected.text_tokens
     )
-    model.llm.generation_config.min_new_tokens = expected.text_tokens
 
     def decode_it():
-        decode(model, WordTokenizer(), batch, scale, search)
+        decode(model, WordTokenizer(), batch, scale, search, fill=True)
 
     projectors = counted(lambda: model.prompts(scale, **batch))
-    assert expected.prefill_flops + expected.decode_flops == counted(decode_it) - projectors
+    found = counted(decode_it) - projectors
+    between_beams = found - expected.prefill_flops - expected.decode_flops
+    assert between_beams == 0 if num_beams == 1 else 0 < between_beams < 0.02 * found
 
 
 @pytest.mark.parametrize("drop_tail", [False, True])
@@ -148,7 +149,7 @@ def test_llama_1b_by_hand():
     assert scale_cost.llm_flops(model.llm, 1, 100) == 2 * (per_token + 2048 * 128_256)
     found = scale_cost.count(model, Scale.parse("a4_v2"), 10.0, 15)
     assert found.stream_tokens == 250 and found.text_tokens == 40
-    assert found.cache_bytes == 15 * (found.prompt_tokens + 40) * 16 * 2 * 512 * 2
+    assert found.cache_bytes == (found.prompt_tokens + 15 * 40) * 16 * 2 * 512 * 2
 
 
 def test_fewer_layers_and_not_more():

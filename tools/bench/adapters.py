@@ -138,14 +138,17 @@ JOBS = {
 }
 
 
-def rounds(calls: dict, seconds: float, device: str) -> dict[str, list[float]]:
-    """Seconds of each call in each round; a round runs all of them, one after the other."""
+def rounds(calls: dict, seconds: float, device: str, least: int = 5) -> dict[str, list[float]]:
+    """Seconds of each call in each round; a round runs all of them, one after the other.
+
+    There are at least so many rounds.
+    """
     spent: dict[str, list[float]] = {name: [] for name in calls}
     for call in calls.values():
         call()
     wait_for(device)
     end = time.monotonic() + seconds * len(calls)
-    while time.monotonic() < end or min(map(len, spent.values())) < 5:
+    while time.monotonic() < end or min(map(len, spent.values())) < least:
         for name, call in calls.items():
             start = time.perf_counter()
             call()

@@ -51,7 +51,7 @@ from mome.scoring.scale_cost import Words
 
 ROOT = Path(__file__).resolve().parents[2]
 ZERO = ROOT / "egs/TEMPLATE/avsr1/conf/deepspeed_zero0.json"
-RECIPES = {"small": "lrs3", "1b": "lrs3", "3b": "lrs2"}  # the paper's LLM of each corpus
+RECIPES = {"small": "lrs3", "1b": "lrs3", "3b": "lrs2", "135m": "mini"}  # the LLM of each corpus
 CONFIGS = {"MoME": "train_mome_layer.yaml", "LoRA": "train_mtsk_ms.yaml"}
 CLIP_S = 5.0
 TEXT_PER_S = 4.0  # tokens: three words a second, four tokens for three words
@@ -337,7 +337,9 @@ def device_and_dtype(parser: argparse.ArgumentParser) -> argparse.Namespace:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--shape", choices=list(RECIPES), default="small", help="of the LLM")
+    parser.add_argument(
+        "--shape", choices=["small", "1b", "3b"], default="small", help="of the LLM"
+    )
     parser.add_argument("--clips", type=int, help="in a batch; default: 12 (60 s), 4 for small")
     parser.add_argument("--layers", type=int, help="of the LLM, when a CPU is too slow for all")
     args = device_and_dtype(parser)
