@@ -13,6 +13,7 @@ class Segment:
         start, end: seconds.
         text: lower case, without punctuation.
         score: mean log-probability of its tokens in nats; 0 is certain.
+        scale: frames per token, such as a16_v5.
         task: the streams that were read: asr, vsr or avsr.
         num_tokens, num_prompt_tokens: of the text, and of audio, video and instruction before it.
     """
@@ -21,6 +22,7 @@ class Segment:
     end: float
     text: str
     score: float
+    scale: str
     task: str
     num_tokens: int
     num_prompt_tokens: int
@@ -32,7 +34,7 @@ class Transcript:
 
     Attributes:
         file: the recording.
-        scale: frames per token, such as a16_v5.
+        scale: that was asked for; of a cascade, all of them: a16_v5,a4_v2.
         task: the streams that were read: asr, vsr or avsr.
         segments: in order.
         warnings: what the recording lacks, in words.
@@ -52,19 +54,20 @@ class Transcript:
         return " ".join(segment.text for segment in self.segments if segment.text)
 
     def as_dict(self) -> dict:
-        """What `--format json` writes."""
-        segments = [
-            {
-                "start": round(s.start, 2),
-                "end": round(s.end, 2),
-                "text": s.text,
-                "score": round(s.score, 4),
-            }
-            for s in self.segments
-        ]
+        """What `--format json` writes; a segment that was read at another scale says so."""
         file = self.file.encode("utf-8", "replace").decode()  # a name may have any bytes
         names = ("scale", "task", "text")
+        segments = [self._segment(segment) for segment in self.segments]
         return {"file": file, **{n: getattr(self, n) for n in names}, "segments": segments}
+
+    def _segment(self, segment: Segment) -> dict:
+        found = {
+            "start": round(segment.start, 2),
+            "end": round(segment.end, 2),
+            "text": segment.text,
+            "score": round(segment.score, 4),
+        }
+        return found if segment.scale == self.scale else found | {"scale": segment.scale}
 
 
 # ---- formats ------------------------------------------------------------------------------------
