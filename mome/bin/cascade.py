@@ -8,8 +8,9 @@ sets must have been decoded at both scales, such as by
     mome decode exp/<tag> --sets valid test --scales a16_v5 a4_v2
 
 The threshold is the lowest one that keeps --gain (0.9) of the word errors that the finer scale
-saves on the validation set, and for which every higher one does so, too. In noise, scores fall and
-more is decoded twice: at worst all, which costs both scales and gives the texts of the finer one.
+saves on the validation set, and for which every higher one does so, too. A cascade pays while it is
+faster than the finer scale alone. In noise, scores fall and more is decoded twice: at worst all,
+which costs both scales and gives the texts of the finer one.
 
     WER %     with its 95 % interval
     tokens/s  of sound and lips that the LLM reads in a second of media
@@ -74,6 +75,7 @@ def main(argv: list[str] | None = None) -> None:
     about = {"set": args.valid, "gain": args.gain, "search": cheap.record["search"]}
     path = write(model_dir, chosen, about)
     report_threshold(chosen, cheap, fine, path)
+    report_cost(on_valid, cascade.fixed(fine))
 
     found = list(systems(args, [cheap, fine], on_valid))
     rows = comparisons(on_valid, map(cascade.fixed, (cheap, fine)))
@@ -154,6 +156,16 @@ def report_threshold(chosen: Cascade, cheap: Decoded, fine: Decoded, path: Path)
             f" ({errors[1]} and {errors[0]}): this cascade never decodes twice"
         )
     log.info(f"threshold {chosen.threshold:.4g} for {chosen}, from {clips}, kept in {path}")
+
+
+def report_cost(cascaded: System, fine: System) -> None:
+    """Warn when a cascade takes as long as the finer scale alone, so that it does not pay."""
+    if cascaded.seconds >= fine.seconds and cascaded.twice:
+        log.warning(
+            f"on {fine.set_name}, {100 * cascaded.twice:.0f} % of the clips are decoded twice:"
+            f" {cascaded.seconds:.3f} s a clip, where {fine.name} alone takes {fine.seconds:.3f} s."
+            " A lower --gain or the finer scale alone is faster"
+        )
 
 
 def as_dict(system: System) -> dict[str, Any]:

@@ -46,6 +46,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--landmarks_every", type=int, default=1, metavar="N", help="find it in each N-th image")
     add("--max_seconds", type=float, help="longest piece; default: the longest training clip")
     add("--format", choices=(*FORMATS, "all"), default="txt", help="of the result")
+    add("--words", action="store_true", help="times of words in JSON, if the model can tell them")
     add("--output_dir", type=Path, help="folder for <stem>.<format>")
     add("--base", type=Path, action="append", default=[], help="folder with LLM or encoders")
     add("--device", help="cpu, cuda, ...; default: a GPU when there is one")
@@ -63,6 +64,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
             parser.error(str(error))
     if args.format == "all" and not args.output_dir:
         parser.error("--format all needs --output_dir")
+    if args.words and args.format not in ("json", "all"):
+        parser.error("--words needs --format json or all")
     if args.landmarks_every < 1:
         parser.error("--landmarks_every must be 1 or more")
     if args.max_seconds is not None and not 0.5 <= args.max_seconds <= 30:
@@ -143,6 +146,7 @@ def main(argv: list[str] | None = None) -> None:
             face=args.face,
             landmarks_every=args.landmarks_every,
             most_s=args.max_seconds,
+            words=args.words,
         ):
             if isinstance(found, Exception):
                 failed.append(file)

@@ -24,6 +24,7 @@ from mome.model import STREAMS
 from mome.transcription.cascade import Cascade, coarsest
 from mome.transcription.recogniser import Recogniser, encode
 from mome.transcription.transcript import Segment, Transcript
+from mome.transcription.words import Aligner
 
 
 def open_recording(
@@ -49,6 +50,7 @@ def transcribe(
     face: str = "largest",
     landmarks_every: int = 1,
     most_s: float | None = None,
+    words: bool = False,
     on_text: Callable[[str], None] | None = None,
 ) -> Transcript:
     """The text of a recording.
@@ -63,14 +65,15 @@ def transcribe(
         face: "largest", "left", "right" or a number, counted from 1 on the left.
         landmarks_every: find the face in each n-th image alone, which is faster.
         most_s: the longest piece in seconds; by default the longest clip of the training.
+        words: find the times of words, too; not all models can (mome/transcription/words.py).
         on_text: called with the text so far whenever there is more of it.
 
     Raises FileNotFoundError or ValueError, in one line, when the file cannot be read or the model
-    has no such scale or task.
+    has no such scale or task or cannot tell when words are said.
     """
     ((_, found),) = transcribe_all(
         model, [path], scale, task=task, face=face, landmarks_every=landmarks_every,
-        most_s=most_s, on_text=on_text,
+        most_s=most_s, words=words, on_text=on_text,
     )  # fmt: skip
     if isinstance(found, Exception):
         raise found
@@ -86,6 +89,7 @@ def transcribe_all(
     face: str = "largest",
     landmarks_every: int = 1,
     most_s: float | None = None,
+    words: bool = False,
     on_text: Callable[[str], None] | None = None,
 ) -> Iterator[tuple[str, Transcript | ValueError | OSError]]:
     """The text of each recording, in order, or the error that says why there is none.
@@ -95,7 +99,8 @@ def transcribe_all(
     chosen = as_cascade(model, scale)
     streams = streams_of(chosen, task)
     size = 1 if on_text else model.config.decode.batch_size
-    queue = _Queue(model, chosen, size, on_text)
+    aligner = Aligner(model.model, model.tokenizer, model.dir) if words else None
+    queue = _Queue(model, chosen, size, aligner, on_text)
     read_face = partial(faces.read, which=face, every=landmarks_every)
     for path in paths:
         if isinstance(path, Recording):
@@ -164,9 +169,15 @@ class _Queue:
     """Pieces that wait for a batch, and the recordings that they are from."""
 
     def __init__(
-        self, model: Recogniser, cascade: Cascade, size: int, on_text: Callable[[str], None] | None
+        self,
+        model: Recogniser,
+        cascade: Cascade,
+        size: int,
+        aligner: Aligner | None,
+        on_text: Callable[[str], None] | None,
     ):
-        self.model, self.cascade, self.size, self.on_text = model, cascade, size, on_text
+        self.model, self.cascade, self.size = model, cascade, size
+        self.aligner, self.on_text = aligner, on_text
         self.jobs: list[_Job] = []
         self.waiting: list[_Waiting] = []
 
@@ -201,16 +212,27 @@ class _Queue:
         scales = [self._scale_of(group[0].piece, scale) for scale in self.cascade.scales]
         frames = encode(self.model, [waiting.piece for waiting in group], coarsest(scales))
         report = self.on_text and self._report(group[0].job)
-        chosen = list(range(len(group)))
+        chosen, segments = list(range(len(group))), dict[int, Segment]()
         for scale in scales:
             own = {stream: [rows[k] for k in chosen] for stream, rows in frames.items()}
             found = dict(zip(chosen, recognise(self.model, own, scale, report), strict=True))
-            for k, hypothesis in found.items():
-                segment = segment_of(group[k].piece, scale, hypothesis)
-                group[k].job.segments[group[k].index] = segment
+            segments |= {k: segment_of(group[k].piece, scale, hyp) for k, hyp in found.items()}
             chosen = [k for k, hyp in found.items() if hyp.score < self.cascade.threshold]
             if not chosen:
                 break
+        for k, waiting in enumerate(group):
+            of_piece = {stream: rows[k] for stream, rows in frames.items()}
+            segment = self._with_words(waiting.piece, segments[k], of_piece)
+            waiting.job.segments[waiting.index] = segment
+
+    def _with_words(self, piece: Piece, segment: Segment, frames: dict[str, Tensor]) -> Segment:
+        """The segment of a piece, with the times of its words if they are asked for."""
+        if not self.aligner:
+            return segment
+        media = {"audio": piece.sound, "video": piece.mouth}
+        heard = [stream for stream in frames if media[stream] is not None]
+        words = self.aligner.words(segment.text, frames, heard, piece.start, piece.end)
+        return replace(segment, words=words)
 
     def _scale_of(self, piece: Piece, scale: Scale) -> Scale:
         """The scale of the streams that a piece has, if it was trained; else the whole one."""

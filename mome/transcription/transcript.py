@@ -3,6 +3,16 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word and when it is said, in seconds."""
+
+    word: str
+    start: float
+    end: float
 
 
 @dataclass(frozen=True)
@@ -16,6 +26,7 @@ class Segment:
         scale: frames per token, such as a16_v5.
         task: the streams that were read: asr, vsr or avsr.
         num_tokens, num_prompt_tokens: of the text, and of audio, video and instruction before it.
+        words: with their times, if that was asked for and the piece has room for so many.
     """
 
     start: float
@@ -26,6 +37,7 @@ class Segment:
     task: str
     num_tokens: int
     num_prompt_tokens: int
+    words: list[Word] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,13 +73,20 @@ class Transcript:
         return {"file": file, **{n: getattr(self, n) for n in names}, "segments": segments}
 
     def _segment(self, segment: Segment) -> dict:
-        found = {
+        found: dict[str, Any] = {
             "start": round(segment.start, 2),
             "end": round(segment.end, 2),
             "text": segment.text,
             "score": round(segment.score, 4),
         }
-        return found if segment.scale == self.scale else found | {"scale": segment.scale}
+        if segment.scale != self.scale:
+            found["scale"] = segment.scale
+        if segment.words is not None:
+            found["words"] = [
+                {"word": w.word, "start": round(w.start, 2), "end": round(w.end, 2)}
+                for w in segment.words
+            ]
+        return found
 
 
 # ---- formats ------------------------------------------------------------------------------------

@@ -75,6 +75,16 @@ def test_a_finer_scale_that_saves_nothing_is_said_so(exp_dir, caplog):
     assert "a4 has no fewer errors than a16 on the 6 clips of valid (0 and 0)" in caplog.text
 
 
+def test_a_cascade_that_takes_as_long_as_the_finer_scale_is_said_so(exp_dir, caplog):
+    cascade.main(["exp/x", "--sets"])
+    assert "50 % of the clips are decoded twice: 0.750 s a clip, where a4 alone" in caplog.text
+    caplog.clear()
+    path = exp_dir / "decode_a16/valid/decode.json"
+    files.write_json(path, json.loads(path.read_text()) | {"seconds": 1.0})
+    cascade.main(["exp/x", "--sets"])
+    assert "decoded twice" not in caplog.text
+
+
 @pytest.mark.parametrize(
     "change, message",
     [

@@ -117,6 +117,7 @@ def test_a_cascade_needs_a_threshold_and_tells_the_scale_of_each_segment(
         (["a.wav", "--model", "x", "--max_seconds", "0"], "--max_seconds must be from 0.5 to 30"),
         (["a.wav", "--model", "x", "--landmarks_every", "0"], "--landmarks_every must be 1 or"),
         (["decode.num_beams=2", "--model", "x"], "no file is given"),
+        (["a.wav", "--model", "x", "--words"], "--words needs --format json or all"),
         (["a.wav", "--model", "x", "--cascade", "--scale", "a4"], "--cascade exclude each other"),
         (["--cascade", "a.wav", "--model", "x"], "files stand before --cascade or after"),
     ],
@@ -131,6 +132,8 @@ def test_what_is_no_model_or_no_recording_is_named(tmp_path, talks, exp_dir):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="empty has no file with sound or video in it"):
         run(exp_dir, tmp_path / "empty")
+    with pytest.raises(ValueError, match="best cannot tell when words are said: it was trained"):
+        run(exp_dir, talks, "--words", "--format", "json")
     for name, message in (("empty", "is no trained model"), ("no/such/model", "does not exist")):
         with pytest.raises(FileNotFoundError, match=message):
             run(tmp_path / name, talks)

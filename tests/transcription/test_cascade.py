@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,22 @@ def test_a_cascade_takes_the_finer_text_where_the_score_is_below_the_threshold(m
         expected = [f if c.score < threshold else c for c, f in zip(cheap, fine, strict=True)]
         assert [(s.text, s.scale) for s in found] == [(s.text, s.scale) for s in expected]
         assert [s.score for s in found] == pytest.approx([s.score for s in expected], abs=1e-4)
+
+
+def test_words_have_times_at_any_scale(model, sounds, tmp_path):
+    blanks = {"weight": torch.zeros(1, 16), "bias": torch.zeros(1)}
+    named = {f"alignment.blank.audio.{name}": value for name, value in blanks.items()}
+    checkpoint.save(tmp_path, named, Config(), {})
+    own = replace(model, dir=tmp_path)
+    for scale in ("a16", Cascade(SCALES.scales, math.inf)):
+        for result in (r for _, r in mome.transcribe_all(own, sounds, scale, words=True)):
+            (segment,) = result.segments
+            (found,) = result.as_dict()["segments"]
+            assert [w["word"] for w in found["words"]] == segment.text.split()
+            ends = [t for w in segment.words for t in (w.start, w.end)]
+            assert ends == sorted(ends) and segment.start <= ends[0] <= ends[-1] <= segment.end
+            assert found["words"][0].keys() == {"word", "start", "end"}
+    assert segments(own, sounds[:1], "a16")[0].words is None  # unless asked for
 
 
 def test_the_transcript_names_the_cascade_and_each_segment_its_scale(model, sounds):
