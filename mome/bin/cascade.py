@@ -7,7 +7,7 @@ sets must have been decoded at both scales, such as by
 
     mome decode exp/<tag> --sets valid test --scales a16_v5 a4_v2
 
-The threshold is the lowest one that keeps --gain (0.9) of the word errors that the finer scale
+The threshold is the lowest one that keeps --gain (0.8) of the word errors that the finer scale
 saves on the validation set, and for which every higher one does so, too. A cascade pays while it is
 faster than the finer scale alone. In noise, scores fall and more is decoded twice: at worst all,
 which costs both scales and gives the texts of the finer one.
@@ -48,7 +48,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--scales", nargs=2, metavar=("CHEAP", "FINE"), help="default: cheapest and finest trained"
     )
-    parser.add_argument("--gain", type=float, default=0.9, help="share of the gain to keep")
+    parser.add_argument("--gain", type=float, default=0.8, help="share of the gain to keep")
     parser.add_argument("--data", type=Path, default=Path("data"), help="data directories of sets")
     parser.add_argument("--model", default="best", help="best, average or checkpoints/step_<n>")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
