@@ -4,8 +4,8 @@
     model = mome.load_model("exp/train_mome_layer")
     print(mome.transcribe(model, "clip.mp4", scale="a16_v5").text)
 
-These functions, described in `mome/transcription.py`, are the public interface. They are
-imported when they are first used, since PyTorch takes seconds.
+These functions, described in `mome/transcription`, are the public interface. They are imported
+when they are first used, since PyTorch takes seconds.
 """
 
 import importlib
@@ -22,5 +22,6 @@ transcribe_all: Any
 
 def __getattr__(name: str) -> Any:
     if name in __all__:
-        return getattr(importlib.import_module("mome.transcription"), name)
+        module = "load" if name == "load_model" else "transcribe"
+        return getattr(importlib.import_module(f"mome.transcription.{module}"), name)
     raise AttributeError(f"module 'mome' has no attribute '{name}'")

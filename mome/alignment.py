@@ -49,12 +49,7 @@ class Alignment(nn.Module):
         as 0, as is usual in CTC training.
         """
         lengths = torch.tensor([len(t) for t in tokens_ND])
-        x_ND = torch.cat(tokens_ND).float()
-        unit_ND = F.normalize(x_ND, dim=1)
-        blank, gain = self.blank[stream], x_ND.shape[1] ** 0.5 / 10
-        weight, bias = (blank.get_parameter(name).float() for name in ("weight", "bias"))
-        blank_N1 = F.linear(unit_ND * gain, weight, bias)
-        score = torch.cat([blank_N1, unit_ND @ self.table_VD.T * SHARPNESS], dim=1)
+        score = self.scores(stream, torch.cat(tokens_ND))
         log_probs = nn.utils.rnn.pad_sequence(score.log_softmax(dim=1).split(lengths.tolist()))
         targets = [self.label[t] for t in text]
         target_lengths = torch.tensor([len(t) for t in targets])
@@ -68,3 +63,11 @@ class Alignment(nn.Module):
         )
         per_token_B = loss_B / target_lengths.to(loss_B.device, non_blocking=True)
         return (per_token_B * weight_B).sum() / weight_B.sum().clamp(min=1)
+
+    def scores(self, stream: str, x_ND: Tensor) -> Tensor:
+        """The scores of the blank and of each token at each position, (N, 1 + V)."""
+        unit_ND = F.normalize(x_ND.float(), dim=1)
+        blank, gain = self.blank[stream], x_ND.shape[1] ** 0.5 / 10
+        weight, bias = (blank.get_parameter(name).float() for name in ("weight", "bias"))
+        blank_N1 = F.linear(unit_ND * gain, weight, bias)
+        return torch.cat([blank_N1, unit_ND @ self.table_VD.T * SHARPNESS], dim=1)

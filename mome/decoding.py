@@ -230,18 +230,18 @@ def decode_set(
     scale: Scale,
     search: DecodeConfig,
     video: str = "own",
-) -> dict[str, str]:
-    """Utterance -> text for a whole set; with `video` "zeroed", the model sees frames of zeros."""
+) -> dict[str, Hypothesis]:
+    """What is read in each utterance of a set; with `video` "zeroed", in frames of zeros."""
     longest_first = sorted(range(len(data)), key=lambda i: (-data.length(i), data.utterances[i]))
     size, device = search.batch_size, next(model.parameters()).device
-    texts: dict[str, str] = {}
+    hypotheses: dict[str, Hypothesis] = {}
     with Progress(f"{scale} {data.dir.name}", len(data)) as progress:
         for start in range(0, len(data), size):
             with torch.inference_mode():
                 batch = model.encode_mouths(data.collate(longest_first[start : start + size]))
             if video == "zeroed":
                 batch["video"] = torch.zeros_like(batch["video"])
-            found = decode(model, tokenizer, to_device(batch, device), scale, search)
-            texts |= dict(zip(batch["utterances"], found, strict=True))
+            found = decode_scored(model, tokenizer, to_device(batch, device), scale, search)
+            hypotheses |= dict(zip(batch["utterances"], found, strict=True))
             progress.update(len(found))
-    return texts
+    return hypotheses

@@ -9,12 +9,14 @@ from conftest import WordTokenizer, baby_model, random_batch, row
 from test_search import by_generate
 
 from mome import checkpoint, config
-from mome.bin.decode import missing_jobs, write_texts
+from mome.bin.decode import missing_jobs, write_results
 from mome.compression import Scale
 from mome.config import Config, DecodeConfig, ModelConfig
 from mome.decoding import (
+    Hypothesis,
     choose_scales,
     decode,
+    decode_scored,
     find_model,
     limit,
     other_video,
@@ -57,6 +59,25 @@ def test_the_text_is_that_of_generate(num_beams):
     ids = by_generate(model.llm, prompt, limit(1.0, search), num_beams, 1.0)
     expected = WordTokenizer().batch_decode([ids])
     assert decode(model, WordTokenizer(), batch, SCALE, search) == expected
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_a_score_is_that_of_the_whole_text_read_at_once(num_beams):
+    model, batch = baby_model(), random_batch()
+    search = DecodeConfig(num_beams=num_beams, tokens_per_second=12.0, extra_tokens=0)
+    found = decode_scored(model, WordTokenizer(), batch, SCALE, search)
+    assert [h.text for h in found] == decode(model, WordTokenizer(), batch, SCALE, search)
+    lengths = set()
+    for hypothesis, prompt in zip(found, model.prompts(SCALE, **batch), strict=True):
+        ids = [*(int(word[1:]) for word in hypothesis.text.split()), model.eos]
+        words = model.llm.get_input_embeddings()(torch.tensor(ids))
+        logits = model.llm(inputs_embeds=torch.cat([prompt, words])[None]).logits[0]
+        logs = logits[len(prompt) - 1 : -1].log_softmax(-1)[range(len(ids)), ids]
+        assert hypothesis.score == pytest.approx(float(logs.mean()), abs=1e-5)
+        assert (hypothesis.num_tokens, hypothesis.num_prompt_tokens) == (len(ids), len(prompt))
+        lengths.add(len(ids))
+    assert len(lengths) > 1  # rows end at different steps
 
 
 def test_two_runs_give_the_same_text():
@@ -105,9 +126,11 @@ def test_a_set_is_decoded_once_and_again_when_model_search_or_set_change(tmp_pat
     jobs = jobs_of(exp, names)
     assert [job.set_name for job in jobs] == names
     for job in jobs:
-        write_texts(job, {"s1-2": "", "s1-1": "a b"}, tmp_path / "data/test", seconds=1.5)
+        found = {"s1-2": Hypothesis("", -2, 1, 9), "s1-1": Hypothesis("a b", -0.25, 3, 9)}
+        write_results(job, found, tmp_path / "data/test", seconds=1.5)
     out_dir = exp.exp_dir / "decode_a4_v2/test"
     assert (out_dir / "text").read_text() == "s1-1 a b\ns1-2 \n"
+    assert (out_dir / "score").read_text() == "s1-1 -0.250000\ns1-2 -2.000000\n"
     assert json.loads((out_dir / "decode.json").read_text())["seconds"] == 1.5
     assert jobs_of(exp, names) == []
     assert len(jobs_of(exp, names, DecodeConfig(num_beams=2))) == 2

@@ -26,11 +26,11 @@ import torch
 
 import mome
 from mome import files
-from mome.compression import Scale
-from mome.data import AUDIO_FPS, SAMPLE_RATE, VIDEO_FPS
+from mome.data import SAMPLE_RATE, VIDEO_FPS
 from mome.synthesis import movie
 from mome.synthesis.face import Face
 from mome.synthesis.mouth import Mouth
+from mome.transcription.cascade import tokens_per_second
 
 CLIP_S = 8
 RUNS = 2  # the faster one counts: other programs make both slower, never faster
@@ -75,12 +75,6 @@ def affordable(
         log.warning(f"no scale has {budget}: the cheapest one, {chosen}, is used")
     log.info(f"scale {chosen} for {budget}; {name} of each scale: {told}")
     return chosen
-
-
-def tokens_per_second(scale: Scale) -> float:
-    """Tokens of sound and lips in a second."""
-    audio = AUDIO_FPS / scale.audio if scale.audio else 0.0
-    return audio + (VIDEO_FPS / scale.video if scale.video else 0.0)
 
 
 # ---- real-time factors ---------------------------------------------------------------------------

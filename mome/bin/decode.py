@@ -1,9 +1,10 @@
 """Decode: python -m mome.bin.decode exp/<tag> --sets test test_babble_0 --scales a4_v2 a16_v5
 
 Stage 4 of a recipe. Loads the model once and writes exp/<tag>/decode_<scale>/<set>/text for each
-scale and test set, as Kaldi text sorted by utterance. Two checks show whether the model uses the
-video: the set <set>_zeroed_video is <set> with frames of zeros, <set>_other_video is <set> with the
-video of another utterance.
+scale and test set, as Kaldi text sorted by utterance, and beside it `score`: the mean
+log-probability of the tokens of each text, in nats; 0 is certain. Two checks show whether the model
+uses the video: the set <set>_zeroed_video is <set> with frames of zeros, <set>_other_video is <set>
+with the video of another utterance.
 
 The pairs of a set and a scale are divided among --num_jobs processes; each process takes the next
 GPU. On a cluster, run `--job 1/8` ... `--job 8/8` anywhere.
@@ -27,6 +28,7 @@ from mome.data.dataset import FeatureDataset
 from mome.data.features import open_source
 from mome.data.set_name import SetName
 from mome.decoding import (
+    Hypothesis,
     choose_scales,
     decode_set,
     find_model,
@@ -82,10 +84,17 @@ def missing_jobs(
     return jobs
 
 
-def write_texts(job: DecodeJob, texts: dict[str, str], data_dir: Path, seconds: float) -> None:
-    """Write the results of a job: a Kaldi text sorted by utterance, decode.json and a stamp."""
+def write_results(
+    job: DecodeJob, found: dict[str, Hypothesis], data_dir: Path, seconds: float
+) -> None:
+    """Write Kaldi tables sorted by utterance, text and score, then decode.json and a stamp."""
     files.clear_stamp(job.out_dir)
-    files.write_text(job.out_dir / "text", "".join(f"{u} {texts[u]}\n" for u in sorted(texts)))
+    tables = {
+        "text": {utterance: hypothesis.text for utterance, hypothesis in found.items()},
+        "score": {utterance: f"{hypothesis.score:.6f}" for utterance, hypothesis in found.items()},
+    }
+    for name, table in tables.items():
+        files.write_text(job.out_dir / name, "".join(f"{u} {table[u]}\n" for u in sorted(table)))
     record = {"data": str(data_dir), "video": job.inputs["video"], "seconds": round(seconds, 2)}
     files.write_text(job.out_dir / "decode.json", json.dumps(record | job.inputs, indent=1) + "\n")
     files.write_stamp(job.out_dir, job.inputs)
@@ -147,10 +156,10 @@ def main(argv: list[str] | None = None) -> None:
         if job.video == "other":
             data.source.scps["video"] = other_video(data)
         start = time.monotonic()
-        texts = decode_set(model, tokenizer, data, job.scale, cfg.decode, job.video)
+        found = decode_set(model, tokenizer, data, job.scale, cfg.decode, job.video)
         seconds = time.monotonic() - start
-        write_texts(job, texts, args.data / job.set_name, seconds)
-        log.info(f"{job.out_dir / 'text'}: {len(texts)} utterances in {seconds:.1f} s")
+        write_results(job, found, args.data / job.set_name, seconds)
+        log.info(f"{job.out_dir / 'text'}: {len(found)} utterances in {seconds:.1f} s")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """Pack: python -m mome.bin.pack exp/<tag> OUT [--include_base], one folder that can be passed on.
 
 Stage 6 of a recipe. OUT holds the trained weights, the settings, the tokenizer, encoders of at most
-300 MB, and README.md, a model card with the error rates of the experiment. The LLM and larger
-encoders are named, with their sha256; --include_base packs them, too. All weights are safetensors.
+300 MB, thresholds of cascades, and README.md, a model card with the error rates of the experiment.
+The LLM and larger encoders are named, with their sha256; --include_base packs them, too. All
+weights are safetensors.
 `mome transcribe --model OUT` works wherever the folder is, without a network if all is in it.
 """
 
@@ -18,6 +19,7 @@ from mome import checkpoint, config, files
 from mome.bin import Parser, run
 from mome.config import Config
 from mome.scoring import tables
+from mome.transcription import cascade
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ def main(argv: list[str] | None = None) -> None:
         "model": checkpoint.sha256(loaded.dir / checkpoint.FILE),
         "base": checkpoint.read_base(loaded.dir),
         "include_base": args.include_base,
+        "cascade": files.digest(loaded.dir / cascade.FILE),
         "card": model_card(args.exp_dir, loaded, args.include_base),
         "version": mome.__version__,
     }
@@ -83,6 +86,8 @@ def write(out_dir: Path, exp_dir: Path, loaded: Any, include_base: bool) -> None
             log.info(f"{name} is not packed: it is named with its sha256")
     shutil.copyfile(loaded.dir / checkpoint.FILE, out_dir / checkpoint.FILE)
     files.write_json(out_dir / "base.json", whole_base(loaded))
+    if (loaded.dir / cascade.FILE).exists():
+        shutil.copyfile(loaded.dir / cascade.FILE, out_dir / cascade.FILE)
     config.save(packed, out_dir / "config.yaml")
     loaded.tokenizer.save_pretrained(out_dir / checkpoint.TOKENIZER)
     files.write_text(out_dir / "README.md", model_card(exp_dir, loaded, include_base))

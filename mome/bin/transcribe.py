@@ -11,12 +11,15 @@ import logging
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import mome
-from mome import files
+from mome import config, files
 from mome.bin import Parser, _budget, run
 from mome.data.progress import Progress
-from mome.data.transcript import FORMATS, Transcript
+from mome.transcription import cascade
+from mome.transcription.cascade import Cascade
+from mome.transcription.transcript import FORMATS, Transcript
 
 log = logging.getLogger(__name__)
 
@@ -32,12 +35,18 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     add("--model", required=True, help="exp/<tag>, a folder of mome pack, or a hub id")
     add("--scale", help="such as a16_v5; default: the finest scale of the model")
     add("--budget", help="rtf=0.5 or tokens=100 (a second): the finest scale that keeps to it")
+    add(
+        "--cascade", nargs="?", const="", type=as_cascade, metavar="CHEAP,FINE",
+        help="decode again at a finer scale where the model is unsure, such as a16_v5,a4_v2;"
+        " alone: from the cheapest to the finest scale; mome cascade chooses the threshold",
+    )  # fmt: skip
     add("--measure_again", action="store_true", help="measure the real-time factors anew")
     add("--task", choices=("asr", "vsr", "avsr"), help="read the sound alone, the lips alone, both")
     add("--face", default="largest", help="largest, left, right, or N, counted from the left")
     add("--landmarks_every", type=int, default=1, metavar="N", help="find it in each N-th image")
     add("--max_seconds", type=float, help="longest piece; default: the longest training clip")
     add("--format", choices=(*FORMATS, "all"), default="txt", help="of the result")
+    add("--words", action="store_true", help="times of words in JSON, if the model can tell them")
     add("--output_dir", type=Path, help="folder for <stem>.<format>")
     add("--base", type=Path, action="append", default=[], help="folder with LLM or encoders")
     add("--device", help="cpu, cuda, ...; default: a GPU when there is one")
@@ -46,8 +55,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     args.inputs = [path for path in args.inputs if not is_override(path)]
     if not args.inputs:
         parser.error("no file is given")
-    if args.scale and args.budget:
-        parser.error("--scale and --budget exclude each other")
+    if sum(option is not None for option in (args.scale, args.budget, args.cascade)) > 1:
+        parser.error("--scale, --budget and --cascade exclude each other")
     if args.budget:
         try:
             _budget.parse(args.budget)
@@ -55,6 +64,8 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
             parser.error(str(error))
     if args.format == "all" and not args.output_dir:
         parser.error("--format all needs --output_dir")
+    if args.words and args.format not in ("json", "all"):
+        parser.error("--words needs --format json or all")
     if args.landmarks_every < 1:
         parser.error("--landmarks_every must be 1 or more")
     if args.max_seconds is not None and not 0.5 <= args.max_seconds <= 30:
@@ -62,6 +73,15 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
     if args.face not in ("largest", "left", "right") and not args.face.isdecimal():
         parser.error(f"--face '{args.face}': give largest, left, right or a number")
     return args
+
+
+def as_cascade(name: str) -> Cascade | str:
+    """The option --cascade: its scales, or "" for those of the model."""
+    try:
+        return Cascade.parse(name) if name else name
+    except ValueError as error:
+        hint = "files stand before --cascade or after its scales"
+        raise argparse.ArgumentTypeError(f"{error} ({hint})") from None
 
 
 def is_override(path: Path) -> bool:
@@ -114,6 +134,8 @@ def main(argv: list[str] | None = None) -> None:
         scale = _budget.affordable(
             model, args.budget, args.task, args.landmarks_every, args.measure_again
         )
+    if args.cascade is not None:
+        scale = with_threshold(model, args.cascade or cascade.widest(model.scales))
     start, seconds, failed = time.monotonic(), 0.0, []
     with Progress("transcription", len(paths), unit="file") as progress:
         for file, found in mome.transcribe_all(
@@ -124,6 +146,7 @@ def main(argv: list[str] | None = None) -> None:
             face=args.face,
             landmarks_every=args.landmarks_every,
             most_s=args.max_seconds,
+            words=args.words,
         ):
             if isinstance(found, Exception):
                 failed.append(file)
@@ -139,6 +162,19 @@ def main(argv: list[str] | None = None) -> None:
     if failed:
         more = ", ..." if len(failed) > 1 else ""
         sys.exit(f"{len(failed)} of {len(paths)} files could not be transcribed: {failed[0]}{more}")
+
+
+def with_threshold(model: Any, scales: Cascade) -> Cascade:
+    """The cascade with its threshold; a warning when that was chosen for another search."""
+    found, record = cascade.read(model.dir, scales)
+    own = config.as_dict(model.config.decode)
+    for name, value in record.get("search", {}).items():
+        if name != "batch_size" and own.get(name) != value:
+            log.warning(
+                f"the threshold of the cascade {scales} was chosen with decode.{name}={value}, but"
+                f" here it is {own.get(name)}: scores may differ"
+            )
+    return found
 
 
 def write(transcript: Transcript, outputs: list[Path], formats: list[str]) -> None:

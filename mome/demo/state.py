@@ -35,7 +35,7 @@ class Reading:
     Attributes:
         text: what is decoded so far.
         seconds: that it took, when it is done; without reading the file.
-        transcript: a mome.data.transcript.Transcript when it is done.
+        transcript: a mome.transcription.transcript.Transcript when it is done.
     """
 
     scale: str

@@ -15,6 +15,7 @@ import mome
 from mome import checkpoint
 from mome.bin import pack, upload
 from mome.data import SAMPLE_RATE, audio
+from mome.transcription import cascade
 
 SOUND = (0.1 * np.random.default_rng(0).standard_normal(SAMPLE_RATE)).astype(np.float32)
 
@@ -28,6 +29,8 @@ def work(tmp_path_factory):
     audio.write(root / "a.wav", SOUND)
     loaded = mome.load_model(exp_dir, "cpu")
     text = mome.transcribe(loaded, root / "a.wav").text
+    scales = cascade.Cascade.parse("a16_v5,a4_v2").scales
+    cascade.write(exp_dir / "best", cascade.Cascade(scales, -0.5), {})
     pack.main([str(exp_dir), str(root / "slim")])
     pack.main([str(exp_dir), str(root / "packed"), "--include_base"])
     (root / "downloads").rename(root / "elsewhere")
@@ -41,6 +44,8 @@ def test_a_packed_model_works_wherever_it_is(work, tmp_path, monkeypatch):
     found = mome.load_model(moved, "cpu")
     assert mome.transcribe(found, work.root / "a.wav").text == work.text
     assert found.config.model.llm == str(moved / "llm") and found.most_s == 4
+    scales = cascade.Cascade.parse("a16_v5,a4_v2")
+    assert cascade.read(found.dir, scales)[0].threshold == -0.5
     suffixes = {path.suffix for path in moved.rglob("*") if path.is_file() and path.suffix}
     assert suffixes <= {".safetensors", ".json", ".yaml", ".md", ".model"}
 

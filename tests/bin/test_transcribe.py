@@ -12,6 +12,7 @@ from baby_recogniser import make_experiment
 from mome import files
 from mome.bin import transcribe
 from mome.data import SAMPLE_RATE, audio
+from mome.transcription import cascade
 
 SOUND = (0.1 * np.random.default_rng(0).standard_normal(SAMPLE_RATE)).astype(np.float32)
 
@@ -84,6 +85,28 @@ def test_a_full_disk_is_one_line(exp_dir, talks, monkeypatch):
         run(exp_dir, talks, "--output_dir", talks / "out")
 
 
+def test_a_cascade_needs_a_threshold_and_tells_the_scale_of_each_segment(
+    exp_dir, talks, capsys, caplog
+):
+    options = [str(talks / "a.wav"), "--model", str(exp_dir), "--device", "cpu", "--format", "json"]
+    with pytest.raises(FileNotFoundError, match="mome cascade exp/<tag> --scales a16 a4"):
+        transcribe.main([*options, "--cascade"])
+    scales = cascade.Cascade.parse("a16,a4").scales
+    about = {"search": {"num_beams": 1, "batch_size": 1}}
+    cascade.write(exp_dir / "best", cascade.Cascade(scales, 1.0), about)
+    texts = {}
+    for option in (["--cascade"], ["--cascade", "a16,a4"], ["--scale", "a4"]):
+        transcribe.main([*options, *option])
+        found = json.loads(capsys.readouterr().out)
+        texts[" ".join(option)] = found["text"]
+    assert len(set(texts.values())) == 1
+    assert "was chosen with decode" not in caplog.text
+    transcribe.main(["decode.num_beams=2", *options, "--cascade"])
+    found = json.loads(capsys.readouterr().out)
+    assert found["scale"] == "a16,a4" and found["segments"][0]["scale"] == "a4"
+    assert "was chosen with decode.num_beams=1, but here it is 2" in caplog.text
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
@@ -94,6 +117,9 @@ def test_a_full_disk_is_one_line(exp_dir, talks, monkeypatch):
         (["a.wav", "--model", "x", "--max_seconds", "0"], "--max_seconds must be from 0.5 to 30"),
         (["a.wav", "--model", "x", "--landmarks_every", "0"], "--landmarks_every must be 1 or"),
         (["decode.num_beams=2", "--model", "x"], "no file is given"),
+        (["a.wav", "--model", "x", "--words"], "--words needs --format json or all"),
+        (["a.wav", "--model", "x", "--cascade", "--scale", "a4"], "--cascade exclude each other"),
+        (["--cascade", "a.wav", "--model", "x"], "files stand before --cascade or after"),
     ],
 )
 def test_wrong_options_are_one_line(options, message, capsys):
@@ -106,6 +132,8 @@ def test_what_is_no_model_or_no_recording_is_named(tmp_path, talks, exp_dir):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match="empty has no file with sound or video in it"):
         run(exp_dir, tmp_path / "empty")
+    with pytest.raises(ValueError, match="best cannot tell when words are said: it was trained"):
+        run(exp_dir, talks, "--words", "--format", "json")
     for name, message in (("empty", "is no trained model"), ("no/such/model", "does not exist")):
         with pytest.raises(FileNotFoundError, match=message):
             run(tmp_path / name, talks)

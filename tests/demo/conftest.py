@@ -9,7 +9,7 @@ from conftest import WordTokenizer, baby_model
 
 from mome.config import Config
 from mome.data import SAMPLE_RATE, audio
-from mome.transcription import Recogniser
+from mome.transcription.recogniser import Recogniser
 
 
 class Listener:

@@ -15,7 +15,6 @@ from baby_recogniser import make_experiment, write_media
 import mome
 from mome.data import SAMPLE_RATE, audio, mouths
 from mome.data.features import padded
-from mome.data.transcript import FORMATS, Segment, Transcript
 from mome.decoding import decode, decode_scored
 
 SCALE, MOST_SECONDS = "a16_v5", 60  # for one file, on a busy machine
@@ -169,32 +168,6 @@ def test_scale_and_task_must_be_ones_of_the_model(model, clip, caplog):
         assert mome.transcribe(model, clip, "a8_v3", landmarks_every=5).scale == "a8_v3"
     assert "scale a8_v3 was not trained" in caplog.text
     assert mome.transcribe(model, clip, landmarks_every=5).scale == "a4_v2"
-
-
-# ---- formats ------------------------------------------------------------------------------------
-
-TRANSCRIPT = Transcript(
-    "a.mp4", "a4_v2", "avsr",
-    [Segment(0.52, 3661.2, "hello there", -0.12345, "avsr", 3, 9),
-     Segment(3662, 3663, "", -1, "asr", 1, 9), Segment(3664, 3665.5, "you", -1, "asr", 2, 9)],
-)  # fmt: skip
-
-
-def test_formats():
-    assert TRANSCRIPT.text == "hello there you"
-    assert FORMATS["txt"](TRANSCRIPT) == "hello there you\n"
-    assert FORMATS["srt"](TRANSCRIPT) == (
-        "1\n00:00:00,520 --> 01:01:01,200\nhello there\n\n2\n01:01:04,000 --> 01:01:05,500\nyou\n"
-    )
-    assert FORMATS["vtt"](TRANSCRIPT).startswith("WEBVTT\n\n00:00:00.520 --> 01:01:01.200\nhello")
-    found = TRANSCRIPT.as_dict()
-    assert list(found) == ["file", "scale", "task", "text", "segments"]
-    assert found["segments"][0] == {
-        "start": 0.52,
-        "end": 3661.2,
-        "text": "hello there",
-        "score": -0.1235,
-    }
 
 
 # ---- bad files ----------------------------------------------------------------------------------

@@ -3,6 +3,16 @@
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word and when it is said, in seconds."""
+
+    word: str
+    start: float
+    end: float
 
 
 @dataclass(frozen=True)
@@ -13,17 +23,21 @@ class Segment:
         start, end: seconds.
         text: lower case, without punctuation.
         score: mean log-probability of its tokens in nats; 0 is certain.
+        scale: frames per token, such as a16_v5.
         task: the streams that were read: asr, vsr or avsr.
         num_tokens, num_prompt_tokens: of the text, and of audio, video and instruction before it.
+        words: with their times, if that was asked for and the piece has room for so many.
     """
 
     start: float
     end: float
     text: str
     score: float
+    scale: str
     task: str
     num_tokens: int
     num_prompt_tokens: int
+    words: list[Word] | None = None
 
 
 @dataclass(frozen=True)
@@ -32,7 +46,7 @@ class Transcript:
 
     Attributes:
         file: the recording.
-        scale: frames per token, such as a16_v5.
+        scale: that was asked for; of a cascade, all of them: a16_v5,a4_v2.
         task: the streams that were read: asr, vsr or avsr.
         segments: in order.
         warnings: what the recording lacks, in words.
@@ -52,19 +66,27 @@ class Transcript:
         return " ".join(segment.text for segment in self.segments if segment.text)
 
     def as_dict(self) -> dict:
-        """What `--format json` writes."""
-        segments = [
-            {
-                "start": round(s.start, 2),
-                "end": round(s.end, 2),
-                "text": s.text,
-                "score": round(s.score, 4),
-            }
-            for s in self.segments
-        ]
+        """What `--format json` writes; a segment that was read at another scale says so."""
         file = self.file.encode("utf-8", "replace").decode()  # a name may have any bytes
         names = ("scale", "task", "text")
+        segments = [self._segment(segment) for segment in self.segments]
         return {"file": file, **{n: getattr(self, n) for n in names}, "segments": segments}
+
+    def _segment(self, segment: Segment) -> dict:
+        found: dict[str, Any] = {
+            "start": round(segment.start, 2),
+            "end": round(segment.end, 2),
+            "text": segment.text,
+            "score": round(segment.score, 4),
+        }
+        if segment.scale != self.scale:
+            found["scale"] = segment.scale
+        if segment.words is not None:
+            found["words"] = [
+                {"word": w.word, "start": round(w.start, 2), "end": round(w.end, 2)}
+                for w in segment.words
+            ]
+        return found
 
 
 # ---- formats ------------------------------------------------------------------------------------
