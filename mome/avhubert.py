@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -62,7 +63,7 @@ class AVHuBERTConfig:
     @classmethod
     def from_file(cls, path: str | Path) -> "AVHuBERTConfig":
         """Read a config.json. Raises FileNotFoundError, or ValueError for unknown fields."""
-        fields = json.loads(Path(path).read_text())
+        fields = files.read_json_object(Path(path))
         known = [f.name for f in dataclasses.fields(cls)]
         if unknown := sorted(set(fields) - set(known)):
             raise ValueError(f"{path}: unknown field {unknown[0]!r}; known are {', '.join(known)}")
@@ -121,9 +122,11 @@ class AVHuBERT(nn.Module):
             model = cls(AVHuBERTConfig.from_file(folder / "config.json"))
         try:
             model.load_state_dict(load_file(folder / "model.safetensors"), assign=True)
-        except RuntimeError as error:
+        except (RuntimeError, SafetensorError) as error:
+            reason = str(error).splitlines()[-1].strip()
             raise ValueError(
-                f"{folder}: model.safetensors is not of the network in config.json: {error}"
+                f"{folder}: model.safetensors is damaged or not of the network in config.json:"
+                f" {reason}"
             ) from error
         return model.eval()
 

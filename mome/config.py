@@ -87,13 +87,11 @@ class EncodersConfig:
     snrs: list[float] = field(default_factory=lambda: [-5.0, 0.0, 5.0, 10.0, 15.0, 20.0])
 
     def __post_init__(self):
+        _check_limits(self, "encoders.")
         _one_of("encoders.features", self.features, ("offline", "online"))
         _one_of("encoders.noise", self.noise, NOISES)
-        if self.video_lora_rank and self.features != "online":
-            raise ValueError(
-                f"encoders.video_lora_rank {self.video_lora_rank} trains the video encoder, which"
-                " needs encoders.features=online; 0 leaves it frozen"
-            )
+        if (rank := self.video_lora_rank) and self.features != "online":
+            raise ValueError(f"encoders.video_lora_rank {rank} needs encoders.features=online")
 
 
 @dataclass(frozen=True)
@@ -137,6 +135,7 @@ class ModelConfig:
     task_weights: dict[str, float] = field(default_factory=dict)  # likewise, for task all
 
     def __post_init__(self):
+        _check_limits(self, "model.")
         norm = new_value("model.projector_norm", self.projector_norm)
         object.__setattr__(self, "projector_norm", norm)
         _one_of("model.task", self.task, TASKS)
@@ -389,8 +388,9 @@ def _check_limits(values: Any, prefix: str = "") -> None:
         numbers = list(value.values()) if isinstance(value, dict) else value
         numbers = numbers if isinstance(numbers, list) else [numbers]
         if name in LIMITS and (value == [] or not all(least <= n <= most for n in numbers)):
+            each = "one number or more, each " if value == [] else ""
             allowed = "above 0 and at most" if least == ABOVE_0 else f"{least:g} to"
-            raise ValueError(f"{name} must be {allowed} {most:.12g}, got {value}")
+            raise ValueError(f"{name} must be {each}{allowed} {most:.12g}, got {value}")
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:

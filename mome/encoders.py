@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import WhisperConfig, WhisperFeatureExtractor, WhisperModel
@@ -55,7 +56,7 @@ def load_audio_encoder(
             raise ValueError(f"it is a model of type {config.model_type!r}")
         mel = WhisperFeatureExtractor.from_pretrained(name_or_path)
         whisper = WhisperModel.from_pretrained(name_or_path, dtype=torch.float32)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
             f"audio encoder {name_or_path} cannot be loaded ({reason}): give a folder or a hub id "

@@ -34,6 +34,9 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     try:
         yield tmp_path
         os.replace(tmp_path, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # that of a full disk names none
+        raise
     finally:
         tmp_path.unlink(missing_ok=True)
 
@@ -49,6 +52,31 @@ def write_json(path: str | Path, value: Any, indent: int | None = 1) -> None:
     write_text(path, json.dumps(value, indent=indent, sort_keys=True, default=str) + "\n")
 
 
+def decode(data: bytes, path: str | Path) -> str:
+    """The text of a file in UTF-8, with or without a byte order mark.
+
+    Raises ValueError with the file, the line and the first byte that is not UTF-8.
+    """
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        byte = f"byte 0x{data[error.start]:02x}"
+        raise ValueError(f"{path}, line {line}: {byte} is not UTF-8; save it as UTF-8") from None
+
+
+def read_json_object(path: Path) -> dict[str, Any]:
+    """The values by name in a JSON file; ValueError, in one line, for a file of another form."""
+    try:
+        found = json.loads(decode(path.read_bytes(), path))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path}, line {error.lineno}: this is not JSON: {error.msg}") from None
+    if not isinstance(found, dict):
+        kind = type(found).__name__
+        raise ValueError(f"{path} must hold values by name, such as {{}}, and holds a {kind}")
+    return found
+
+
 MOST_ALIASES = 20  # in a YAML file; hundreds of them can stand for billions of values
 MOST_BYTES = 1 << 20  # of a YAML file
 
@@ -57,10 +85,7 @@ def read_yaml_text(path: Path) -> str:
     """The text of a YAML file; ValueError, in one line, when it holds anything but sections."""
     if path.stat().st_size > MOST_BYTES:
         raise ValueError(f"{path} has {path.stat().st_size} bytes: that is no configuration")
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 (byte {error.start})") from None
+    text = decode(path.read_bytes(), path)
     if text.count("*") > MOST_ALIASES:
         tokens = parse_yaml(str(path), lambda: list(yaml.scan(text)))
         if sum(isinstance(token, yaml.AliasToken) for token in tokens) > MOST_ALIASES:

@@ -348,13 +348,13 @@ def load_llm(
     if dtype is None:
         dtype, reason = llm_dtype(config, device)
         log.info(f"the LLM is in {dtype}: {reason}")
-    tokenizer = AutoTokenizer.from_pretrained(config.llm)
+    tokenizer = _pretrained(AutoTokenizer, config.llm)
     options: dict[str, Any] = {
         "dtype": dtype,
         "attn_implementation": config.attention,
     }
     if config.quantise == "none":
-        llm: Any = AutoModelForCausalLM.from_pretrained(config.llm, **options)
+        llm: Any = _pretrained(AutoModelForCausalLM, config.llm, **options)
         return llm.to(device), tokenizer
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ValueError(
@@ -372,6 +372,15 @@ def load_llm(
         config.llm, quantization_config=quantisation, device_map={"": device}, **options
     )
     return llm, tokenizer
+
+
+def _pretrained(kind: Any, name: str, **options: Any) -> Any:
+    """What transformers reads of an LLM; ValueError, in one line, when it cannot."""
+    try:
+        return kind.from_pretrained(name, **options)
+    except Exception as error:  # of many kinds, some of them Exception itself
+        reason = str(error).strip().splitlines()[0]
+        raise ValueError(f"model.llm {name} cannot be read ({reason}): fetch it again") from error
 
 
 def init_reference_weights(llm: Any) -> list[nn.Parameter]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cases import pytest_addoption, pytest_terminal_summary, refused, tell  # noqa: F401
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from mome import checkpoint

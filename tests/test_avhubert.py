@@ -130,11 +130,27 @@ def test_a_saved_folder_gives_the_same_frames(small, tmp_path):
     assert {p.name for p in tmp_path.iterdir()} == {"config.json", "model.safetensors"}
 
 
-def test_weights_of_another_config_are_refused(small, tmp_path):
+def test_weights_of_another_config_are_refused(small, tmp_path, refused):
     small.save(tmp_path)
     config = dataclasses.asdict(SMALL) | {"dim": 64}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match=r"not of the network in config\.json"):
+    with refused("weights of another config", r"not of the network in config\.json: size mismatch"):
+        AVHuBERT.from_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name, content, message",
+    [
+        ("config.json", b"{", r"config\.json, line 1: this is not JSON"),
+        ("config.json", b"[]", r"config\.json must hold values by name"),
+        ("model.safetensors", b"", r"model\.safetensors is damaged or not of"),
+        ("model.safetensors", b"x" * 1000, r"model\.safetensors is damaged or not of"),
+    ],
+)
+def test_a_damaged_folder_is_one_line(small, tmp_path, name, content, message, refused):
+    small.save(tmp_path)
+    (tmp_path / name).write_bytes(content)
+    with refused(f"{name} holds {content[:2]!r}", message):
         AVHuBERT.from_folder(tmp_path)
 
 

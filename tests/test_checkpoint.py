@@ -1,3 +1,5 @@
+"""Model folders: what is kept, and what does not go with it."""
+
 import pytest
 import torch
 from conftest import WordTokenizer, baby_llm, baby_model, random_batch
@@ -31,14 +33,14 @@ def test_only_trained_weights_are_kept(tmp_path):
     assert not any("q_proj" in name for name in checkpoint.read(tmp_path / "best"))
 
 
-def test_a_checkpoint_of_another_llm_is_refused(tmp_path):
+def test_a_checkpoint_of_another_llm_is_refused(tmp_path, refused):
     model = baby_model()
     save(model, tmp_path / "best", llm_sha256="0123")
-    with pytest.raises(ValueError, match=r"trained on another LLM: baby .*0123"):
+    with refused("another LLM", r"trained on another LLM: baby .*0123"):
         check(model, tmp_path / "best")
 
 
-def test_one_value_in_the_middle_of_the_llm_counts(tmp_path):
+def test_one_value_in_the_middle_of_the_llm_counts(tmp_path, refused):
     model = baby_model()
     model.llm.model.embed_tokens.weight.data = torch.randn(4000, 16)  # more than the sample
     save(model, tmp_path / "best")
@@ -47,15 +49,15 @@ def test_one_value_in_the_middle_of_the_llm_counts(tmp_path):
     with torch.no_grad():
         model.llm.model.embed_tokens.weight[2000, 3] += 0.5
     assert checkpoint.fingerprint(model.llm) == sampled  # so version 0.1 did not see it
-    with pytest.raises(ValueError, match="trained on another LLM"):
+    with refused("one value of the LLM", "trained on another LLM"):
         check(model, tmp_path / "best")
 
 
-def test_another_tokenizer_is_refused(tmp_path):
+def test_another_tokenizer_is_refused(tmp_path, refused):
     save(baby_model(), tmp_path / "best")
     other = WordTokenizer()
     other.eos_token_id = 3
-    with pytest.raises(ValueError, match="was trained with another tokenizer"):
+    with refused("another tokenizer", "was trained with another tokenizer"):
         check(baby_model(), tmp_path / "best", tokenizer=other)
 
 
@@ -68,9 +70,9 @@ def test_another_tokenizer_is_refused(tmp_path):
         (Config(encoders=EncodersConfig(pad_to_30s=True)), "encoders.pad_to_30s is True, but"),
     ],
 )
-def test_settings_that_change_what_the_weights_compute_are_refused(tmp_path, cfg, message):
+def test_settings_that_change_what_the_weights_compute_are_refused(tmp_path, cfg, message, refused):
     save(baby_model(), tmp_path / "best")
-    with pytest.raises(ValueError, match=message):
+    with refused(f"{message}", message):
         check(baby_model(), tmp_path / "best", cfg)
 
 
@@ -80,13 +82,13 @@ def test_settings_of_the_place_where_a_model_runs_are_free(tmp_path):
     check(baby_model(), tmp_path / "best", Config(model=free))
 
 
-def test_a_flipped_bit_is_reported(tmp_path):
+def test_a_flipped_bit_is_reported(tmp_path, refused):
     save(baby_model(), tmp_path / "best")
     path = tmp_path / "best" / checkpoint.FILE
     data = bytearray(path.read_bytes())
     data[-5] ^= 1
     path.write_bytes(data)
-    with pytest.raises(ValueError, match="is damaged, or the file of another model"):
+    with refused("a flipped bit", "is damaged, or the file of another model"):
         checkpoint.read(tmp_path / "best")
 
 
@@ -119,19 +121,19 @@ def test_base_models_are_found_from_any_folder(tmp_path, monkeypatch):
         assert found.model.llm == str(tmp_path / "other/llm")
 
 
-def test_a_checkpoint_of_other_experts_is_refused(tmp_path):
+def test_a_checkpoint_of_other_experts_is_refused(tmp_path, refused):
     save(baby_model(), tmp_path / "best")
-    with pytest.raises(ValueError, match=r"does not fit its configuration.*adapter"):
+    with refused("other experts", r"does not fit its configuration.*adapter"):
         decoding.load_into(baby_model(num_routed=6), tmp_path / "best")
 
 
-def test_a_damaged_file_is_reported(tmp_path):
+def test_a_damaged_file_is_reported(tmp_path, refused):
     save(baby_model(), tmp_path / "best")
     path = tmp_path / "best" / checkpoint.FILE
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ValueError, match="is damaged"):
+    with refused("a file that was cut off", "is damaged"):
         checkpoint.read(tmp_path / "best")
-    with pytest.raises(FileNotFoundError, match="a trained model is a folder with"):
+    with refused("no model in the folder", "a trained model is a folder with", FileNotFoundError):
         checkpoint.read(tmp_path / "nowhere")
 
 
@@ -174,7 +176,7 @@ def test_average_is_the_mean(tmp_path):
     assert torch.equal(mean["w"], torch.full((2,), 3.0))
 
 
-def test_parts_of_another_model_are_copied_and_misfits_reported(tmp_path):
+def test_parts_of_another_model_are_copied_and_misfits_reported(tmp_path, refused):
     other, model = baby_model(position="mhsa"), baby_model(wake=False)
     checkpoint.save(tmp_path / "m", other.trained(), Config(), {})
     before = model.trained()["prompt.delimiters.audio_start"].clone()
@@ -184,7 +186,9 @@ def test_parts_of_another_model_are_copied_and_misfits_reported(tmp_path):
             assert torch.equal(parameter, other.trained()[name])
     assert torch.equal(model.trained()["prompt.delimiters.audio_start"], before)
     wider = baby_model(projector_dim=13)
-    with pytest.raises(ValueError, match=r"projectors\.audio\.hidden\.weight is \(13, 8\) in this"):
+    with refused(
+        "parts of another model", r"projectors\.audio\.hidden\.weight is \(13, 8\) in this"
+    ):
         checkpoint.copy_parts(wider, tmp_path / "m", ["projectors."])
 
 

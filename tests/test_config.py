@@ -1,3 +1,5 @@
+"""Settings: what a file or an override may say, and what is refused."""
+
 import re
 from pathlib import Path
 
@@ -59,10 +61,10 @@ def test_override_wins_over_file_and_file_over_default(tmp_path):
         ("model: 3\n", r"model must be a section"),
     ],
 )
-def test_a_bad_file_is_refused_and_the_fault_named_in_one_line(tmp_path, text, message):
+def test_a_bad_file_is_refused_and_the_fault_named_in_one_line(tmp_path, text, message, tell):
     with pytest.raises(ValueError, match=message) as error:
         config.load(write(tmp_path, text))
-    assert "\n" not in str(error.value)
+    tell(f"file: {text.strip()}", error.value)
 
 
 @pytest.mark.parametrize(
@@ -78,10 +80,12 @@ def test_a_bad_file_is_refused_and_the_fault_named_in_one_line(tmp_path, text, m
         ("train=3", r"command line: train must be a section"),
     ],
 )
-def test_a_bad_override_is_refused_and_the_fault_named_in_one_line(tmp_path, override, message):
+def test_a_bad_override_is_refused_and_the_fault_named_in_one_line(
+    tmp_path, override, message, tell
+):
     with pytest.raises(ValueError, match=message) as error:
         config.load(write(tmp_path, ""), [override])
-    assert "\n" not in str(error.value)
+    tell(f"override: {override}", error.value)
 
 
 def test_a_file_that_holds_only_with_an_override_is_read_with_it(tmp_path):
@@ -136,13 +140,13 @@ def test_a_file_changes_the_settings_of_its_base(tmp_path):
         ("base: z.yaml\n", "base: train_x.yaml\n", r"train_x\.yaml: it is the base of another fi"),
     ],
 )
-def test_a_fault_of_a_base_is_named_with_its_file(tmp_path, base, text, message):
+def test_a_fault_of_a_base_is_named_with_its_file(tmp_path, base, text, message, tell):
     write(tmp_path, base)
     path = tmp_path / "train_y.yaml"
     path.write_text(text)
     with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
         config.load(path)
-    assert "\n" not in str(error.value)
+    tell(f"base: {base.strip() or text.strip()}", error.value)
 
 
 @pytest.mark.parametrize("old, new", [("true", "both"), ("false", "none"), ("after", "after")])

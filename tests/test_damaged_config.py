@@ -34,15 +34,14 @@ def as_yaml(kind: type, number: str) -> str:
     return f"[{number}]" if kind in (list[int], list[float]) else f"{{a4_v2: {number}}}"
 
 
-def loaded(tmp_path: Path, text: str, overrides: list[str] | None = None) -> str:
+def refusal(tmp_path: Path, text: str, overrides: list[str] | None = None) -> str:
     """The line with which a file is refused."""
     path = tmp_path / "train_x.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises((ValueError, FileNotFoundError)) as error:
         config.load(path, overrides)
-    line = str(error.value)
-    assert "\n" not in line and 20 < len(line) < 600, line
-    return line
+    assert 20 < len(str(error.value)) < 600
+    return str(error.value)
 
 
 def test_every_number_has_limits():
@@ -66,7 +65,7 @@ def with_number(name: str, number: float) -> Config:
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_a_number_outside_of_its_limits_is_refused(name):
+def test_a_number_outside_of_its_limits_is_refused(name, tell):
     least, most = LIMITS[name]
     wrong = [math.inf, -math.inf, math.nan, -1e300, 2 * most + 1]
     wrong += [-1] if least >= 0 else []
@@ -74,7 +73,7 @@ def test_a_number_outside_of_its_limits_is_refused(name):
     for number in wrong:
         with pytest.raises(ValueError, match=name.split(".")[-1]) as error:
             with_number(name, number)
-        assert "\n" not in str(error.value)
+        tell(f"{name} = {number:g}", error.value)
     assert with_number(name, getattr_of(Config(), name))
 
 
@@ -86,11 +85,11 @@ def getattr_of(values: object, name: str) -> float:
 
 
 @pytest.mark.parametrize("name", FIELDS)
-def test_what_is_no_number_is_refused(tmp_path, name):
+def test_what_is_no_number_is_refused(tmp_path, name, tell):
     kind = FIELDS[name]
     values = ["null", as_yaml(kind, "fast")] + ([".inf"] if kind is int else [])
     for value in values:
-        line = loaded(tmp_path, "", [f"{name}={value}"])
+        line = tell(f"{name}={value}", refusal(tmp_path, "", [f"{name}={value}"]))
         assert re.search(rf"{re.escape(name)}(\.\w+)? must be an? .*, got ", line), (value, line)
 
 
@@ -107,7 +106,7 @@ FILES = {
     "a section twice": ("train: {lr: 1}\ntrain: {lr: 1}\n", "found duplicate key train"),
     "two documents": ("train: {}\n---\ntrain: {}\n", "line 2: this is not YAML"),
     "control character": ("train:\n  lr: \x01\n", "this is not YAML"),
-    "latin-1": (b"model:\n  llm: caf\xe9\n", r"is not UTF-8 \(byte 17\)"),
+    "latin-1": (b"model:\n  llm: caf\xe9\n", "line 2: byte 0xe9 is not UTF-8"),
     "binary": (bytes(range(256)), "is not UTF-8|not YAML"),
     "a list": ("- train\n", "the file must hold sections"),
     "a word": ("train\n", "the file must hold sections"),
@@ -144,9 +143,12 @@ FILES = {
     "no betas": ("train: {betas: []}\n", r"train\.betas must be two numbers.*: \[\]"),
     "one beta": ("train: {betas: [0.9]}\n", r"train\.betas must be two numbers"),
     "three betas": ("train: {betas: [0.9, 0.9, 0.9]}\n", r"train\.betas must be two numbers"),
-    "no rates": ("model: {audio_rates: []}\n", r"model\.audio_rates must be 1 to 1500, got \[\]"),
+    "no rates": (
+        "model: {audio_rates: []}\n",
+        r"rates must be one number or more, each 1 to",
+    ),
     "a rate twice": ("model: {audio_rates: [4, 4]}\n", r"audio_rates must be different"),
-    "no SNR": ("encoders: {snrs: []}\n", r"encoders\.snrs must be -100 to 100, got \[\]"),
+    "no SNR": ("encoders: {snrs: []}\n", r"encoders\.snrs must be one number or more, each -100"),
     "scales": ("train: {scales_per_step: 100}\n", r"scales_per_step must be 0 to 4 \(all sc"),
     "scales of asr": ("train: {scales_per_step: 3}\nmodel: {task: asr}\n", "must be 0 to 2"),
     "scales of all": ("train: {scales_per_step: 9}\nmodel: {task: all}\n", "must be 0 to 8"),
@@ -158,10 +160,10 @@ FILES = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_damaged_file_is_refused_in_one_line(tmp_path, name, monkeypatch):
+def test_a_damaged_file_is_refused_in_one_line(tmp_path, name, monkeypatch, tell):
     monkeypatch.chdir(tmp_path)
     text, message = FILES[name]
-    line = loaded(tmp_path, text)
+    line = tell(f"file: {name}", refusal(tmp_path, text))
     assert re.search(message, line), line
     named = r"train_x\.yaml|no configuration|(model|train|encoders)\.\w+"
     assert re.search(named, line), line

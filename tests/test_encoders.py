@@ -2,6 +2,7 @@
 
 import copy
 import os
+import shutil
 import subprocess
 import sys
 
@@ -164,11 +165,20 @@ def test_what_is_no_waveform_is_refused(audio_encoder, clip):
         audio_encoder([clip])
 
 
-def test_a_missing_encoder_says_what_to_do(tmp_path):
-    with pytest.raises(ValueError, match="fetch_models"):
+def test_a_missing_encoder_says_what_to_do(tmp_path, refused):
+    with refused("no audio encoder", "fetch_models"):
         load_audio_encoder(tmp_path / "nothing")
-    with pytest.raises(FileNotFoundError, match="pretrain_video"):
+    with refused("no video encoder", "pretrain_video", FileNotFoundError):
         load_video_encoder(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("name", ["config.json", "preprocessor_config.json", "model.safetensors"])
+@pytest.mark.parametrize("content", [b"", b"{", b"x" * 1000])
+def test_a_damaged_audio_encoder_is_one_line(whisper_dir, tmp_path, name, content, refused):
+    shutil.copytree(whisper_dir, tmp_path / "whisper")
+    (tmp_path / "whisper" / name).write_bytes(content)
+    with refused(f"Whisper, {name} holds {content[:2]!r}", "whisper cannot be loaded"):
+        load_audio_encoder(tmp_path / "whisper")
 
 
 @pytest.mark.parametrize(

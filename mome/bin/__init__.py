@@ -2,8 +2,10 @@
 
 import argparse
 import difflib
+import errno
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +24,14 @@ if not sys.stderr.isatty():  # the bars of Hugging Face's packages would fill lo
 
 # Packages whose own requirements contradict ours, so that pip does not install them with mome.
 INSTALLED_APART = {"espnet2": "espnet==202511", "mediapipe": "mediapipe==0.10.21"}
+
+REMEDIES = {  # of errors of the system
+    errno.ENOSPC: "free some disk and run this again",
+    errno.EDQUOT: "free some disk and run this again",
+    errno.EMFILE: "let a process open more files (ulimit -n 4096) and run this again",
+    errno.EROFS: "give a folder that can be written",
+    errno.EACCES: "change its permissions, or give another one",
+}
 
 
 class Parser(argparse.ArgumentParser):
@@ -80,17 +90,36 @@ def run(main: Callable[[], None]) -> None:
     `ValueError` and `OSError` (a missing file, a full disk) are expected: exit status 1. Any other
     exception is a fault of the program and keeps its traceback. All processes of a training run
     meet the same error: they write it to the file $MOME_ERROR_FILE, and the recipe shows it once.
+    When one of them has ended with an error, the others fail as they wait for it: they say nothing.
     """
     start_logging()
     try:
         main()
     except (ValueError, OSError) as error:
-        line = f"{command_name()}: error: {error}"
+        line = f"{command_name()}: error: {in_words(error)}"
         if "MOME_ERROR_FILE" not in os.environ:
             sys.exit(line)
         with open(os.environ["MOME_ERROR_FILE"], "a") as file:
             file.write(f"{line}\n")
         sys.exit(1)
+    except Exception:
+        told = Path(os.environ.get("MOME_ERROR_FILE", ""))
+        if told.is_file() and told.stat().st_size:  # by a process that this one lost as a partner
+            sys.exit(1)
+        raise
+
+
+def in_words(error: ValueError | OSError) -> str:
+    """An error as people read it: one of the system names the file, the reason and what to do.
+
+    Of a file that is written whole or not at all, its name is shown, not the temporary one.
+    """
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    name = re.sub(r"(^|/)\.([^/]+)\.\d+\.tmp$", r"\1\2", str(error.filename or ""))
+    file = f"{name}: " if name else ""
+    remedy = f": {REMEDIES[error.errno]}" if error.errno in REMEDIES else ""
+    return f"{file}{error.strerror.lower()}{remedy}"
 
 
 def command_name() -> str:

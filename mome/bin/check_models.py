@@ -25,7 +25,7 @@ def check(cfg: Config) -> list[str]:
         try:
             for reader in readers:
                 reader.from_pretrained(name)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # of many kinds, some of them Exception itself
             reason = str(error).strip().splitlines()[0]
             raise ValueError(
                 f"{setting} {name} cannot be read ({reason}): give a folder or an id of the hub. If"

@@ -6,11 +6,9 @@ scales covers.
 
 from pathlib import Path
 
-from espnet2.fileio.read_text import read_2columns_text
-
 from mome.bin import Parser, run
 from mome.compression import Scale
-from mome.data import audio, crops, video
+from mome.data import audio, crops, tables, video
 from mome.scoring import plots
 
 
@@ -32,28 +30,21 @@ def main(argv: list[str] | None = None) -> None:
         parser.error(
             f"--scales must have audio and video, such as a4_v2; got {' '.join(args.scales)}"
         )
-    tables = {}
-    for name, path in (
-        ("text", args.data_dir / "text"),
-        ("wav", args.data_dir / "wav.scp"),
-        ("video", args.data_dir / "video.scp"),
-        ("mouths", args.mouths_dir / "mouths.scp"),
-    ):
-        if not path.exists():
-            raise FileNotFoundError(f"{path} is missing: run stages 0 and 1 of the recipe")
-        tables[name] = read_2columns_text(path)
-    utterance = args.utterance or min(tables["mouths"])
-    if utterance not in tables["mouths"]:
-        raise ValueError(f"{args.mouths_dir / 'mouths.scp'} has no utterance {utterance}")
-    plots.clip(
-        video.read_images(tables["video"][utterance]),
-        crops.read(tables["mouths"][utterance]),
-        audio.read(tables["wav"][utterance]),
-        scales,
-        f"{utterance}: {tables['text'][utterance].lower()}",
-        args.out,
-    )
+    mouths_path = args.mouths_dir / "mouths.scp"
+    utterance = args.utterance or min(tables.read(mouths_path))
+    paths = [mouths_path, *(args.data_dir / name for name in ("video.scp", "wav.scp", "text"))]
+    mouth, clip, wav, text = (value_of(utterance, path) for path in paths)
+    title = f"{utterance}: {text.lower()}"
+    plots.clip(video.ImageReader(clip), crops.read(mouth), audio.read(wav), scales, title, args.out)
     print(args.out)
+
+
+def value_of(utterance: str, path: Path) -> str:
+    """What a table says of an utterance; ValueError when that is nothing."""
+    table = tables.read(path)
+    if utterance not in table:
+        raise ValueError(f"{path} has no utterance {utterance}: give --utterance one that it has")
+    return table[utterance]
 
 
 if __name__ == "__main__":

@@ -202,7 +202,9 @@ def read_table(table: Path) -> Iterator[Found]:
             if any(field.strip() for field in fields):
                 yield read_row(table, lines.line_num, columns, fields)
     except csv.Error as error:
-        raise ValueError(f"{table}, line {lines.line_num}: {error}") from None
+        raise ValueError(
+            f"{table}, line {lines.line_num} is not CSV: {error}; look at its quotes"
+        ) from None
 
 
 def read_row(table: Path, number: int, columns: list[str], fields: list[str]) -> Found:

@@ -12,6 +12,8 @@ import stat
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from mome import files
+
 MAX_TEXT = 1 << 20  # bytes of a transcript
 MAX_TABLE = 1 << 30  # bytes of a list or table of a whole corpus
 MAX_NAME = 200  # bytes of a name; names of files that are made of it are a little longer
@@ -120,14 +122,7 @@ def read_text(path: Path, max_bytes: int = MAX_TEXT) -> str:
         raise ValueError(f"{printable(path)} is UTF-16; save it as UTF-8")
     if 0 in data:
         raise ValueError(f"{printable(path)} holds binary data, not text")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise ValueError(
-            f"{printable(path)}, line {line}: byte 0x{data[error.start]:02x} is not UTF-8; save it"
-            " as UTF-8"
-        ) from None
+    return files.decode(data, printable(path))
 
 
 def make_id(name: str) -> str:

@@ -88,7 +88,9 @@ def load(entry: str, utterance: str | None = None) -> np.ndarray:
     ark_path, _, offset = entry.rpartition(":")
     whose = utterance or f"the entry at byte {offset}"
     if not ark_path or not offset.isdigit():
-        raise ValueError(f"'{entry}' of {whose} is not of the form 'ark path:byte offset'")
+        raise ValueError(
+            f"'{entry}' of {whose} is not of the form 'ark path:byte offset': {REMEDY}"
+        )
     if not os.path.exists(ark_path):
         raise FileNotFoundError(f"{ark_path}, which holds {whose}, does not exist: {REMEDY}")
     with open(ark_path, "rb") as file:

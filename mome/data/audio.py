@@ -57,7 +57,8 @@ def read(path: str | Path, sample_rate: int = SAMPLE_RATE) -> np.ndarray:
     try:
         samples, rate = _decode(path)
     except (av.FFmpegError, soundfile.SoundFileError) as error:
-        raise ValueError(f"{path}: its audio cannot be decoded ({error})") from None
+        why = error.strerror if isinstance(error, av.FFmpegError) else error
+        raise ValueError(f"{path}: its audio cannot be decoded ({why})") from None
     if not samples.size:
         raise ValueError(f"{path} has no audio")
     if rate != sample_rate:

@@ -158,7 +158,10 @@ def write(path: str | Path, data: DataDir) -> None:
 def _line(path: Path, key: str, value: str) -> str:
     """A line of a table. Raises ValueError when it would be read back as something else."""
     if value != " ".join(value.splitlines()).strip() or key.split() != [key]:
-        raise ValueError(f"{path}: cannot hold {key!r} {value!r}")
+        raise ValueError(
+            f"{path}: cannot hold {key!r} {value!r}: an utterance has no white space, and its value"
+            " is one line that neither begins nor ends with it"
+        )
     return f"{key} {value}\n"
 
 

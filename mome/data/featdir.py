@@ -4,12 +4,12 @@ What is in the files: mome/data/extraction.py. The matrices are checked when the
 (`Archives` of features.py), since there may be terabytes of them.
 """
 
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from mome import files
 from mome.data import AUDIO_FPS, VIDEO_FPS, tables
 
 COUNTS = {"audio": "utt2num_frames", "video": "utt2num_video_frames"}
@@ -82,11 +82,9 @@ def read_info(feats_dir: Path) -> dict[str, Any]:
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing: {REMEDY}")
     try:
-        info = json.loads(path.read_text(encoding="utf-8"))
+        info = files.read_json_object(path)
     except ValueError as error:
-        raise ValueError(f"{path}: this is not JSON ({error}): {REMEDY}") from None
-    if not isinstance(info, dict):
-        raise ValueError(f"{path} must hold values by name: {REMEDY}")
+        raise ValueError(f"{error}: {REMEDY}") from None
     whole = {"store_rate": 1, "audio_dim": 1, "video_dim": 1, "num_noisy_copies": 0}
     for name, least in whole.items():
         value = info.get(name, least)

@@ -210,7 +210,10 @@ def _voices(
     tested = set(data.utt2spk.values())
     speakers = [s for s in others.spk2utt if s not in tested]
     if not speakers:
-        raise ValueError(f"all speakers of {options.noise_data} are in {options.data_dir}, too")
+        raise ValueError(
+            f"all speakers of {options.noise_data} are in {options.data_dir}, too: give"
+            " --noise_data a set of other speakers"
+        )
     order = rng.permutation(len(speakers))
     for k in range(options.num_voices):
         utterances = others.spk2utt[speakers[order[k % len(order)]]]
@@ -252,7 +255,9 @@ def choose_pieces(
             if noise.power(noise.segment(track, length, offset)) > 0:
                 break
         else:
-            raise ValueError(f"{path} and others are silent at all of {TRIES} random places")
+            raise ValueError(
+                f"{path} and others are silent at all of {TRIES} random places: choose other noise"
+            )
         pieces[utterance] = path, offset
     return dict(sorted(pieces.items(), key=lambda item: item[1][0]))
 

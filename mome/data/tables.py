@@ -13,12 +13,15 @@ REMEDY = "repair it, or run the stage of the recipe that writes it again"
 SHOWN = 3  # faults listed in one message
 
 
-def read(path: str | Path, may_be_empty: bool = False) -> dict[str, str]:
+def read(
+    path: str | Path, may_be_empty: bool = False, ours: bool = True, needs_value: bool = True
+) -> dict[str, str]:
     """The values of a table by utterance, in the order of the file.
 
     Raises FileNotFoundError, or ValueError for the first line that is not UTF-8, is empty, has no
     value, repeats an utterance, is out of order (`LC_ALL=C sort`), or has an utterance that could
-    not be part of a file's name.
+    not be part of a file's name. A table that other programs may have made (not `ours`) may be in
+    any order, begin with a byte order mark, and name utterances as it likes.
     """
     path = Path(path)
     if not path.exists():
@@ -30,18 +33,21 @@ def read(path: str | Path, may_be_empty: bool = False) -> dict[str, str]:
         lines = data.decode().split("\n")
     except UnicodeDecodeError as error:
         number = data.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path}, line {number} is not UTF-8: {REMEDY}") from None
+        byte = f"byte 0x{data[error.start]:02x}"
+        raise ValueError(f"{path}, line {number}: {byte} is not UTF-8: {REMEDY}") from None
+    if not ours:
+        lines[0] = lines[0].removeprefix("\ufeff")
     if not lines[-1]:
         lines.pop()
     if not lines and not may_be_empty:
         raise ValueError(f"{path} is empty: {REMEDY}")
     pairs = [line.split(maxsplit=1) for line in lines]
-    if fault := _first_fault(pairs):
+    if fault := _first_fault(pairs, ours, needs_value):
         raise ValueError(f"{path}, {fault}: {REMEDY}")
-    return {key: value.rstrip() for key, value in pairs}
+    return {key: value[0].rstrip() if value else "" for key, *value in pairs}
 
 
-def _first_fault(pairs: list[list[str]]) -> str:
+def _first_fault(pairs: list[list[str]], ours: bool, needs_value: bool) -> str:
     """What is wrong with the first line that is wrong; empty when none is."""
     keys = [pair[0] if pair else "" for pair in pairs]
     # Python compares text by code points, which is the order of the bytes of UTF-8.
@@ -55,15 +61,15 @@ def _first_fault(pairs: list[list[str]]) -> str:
         line = f"line {number}"
         if not key:
             return f"{line} is empty"
-        if key[0] == "\ufeff":
+        if ours and key[0] == "\ufeff":
             return f"{line} begins with a byte order mark: save the file as UTF-8 without one"
-        if "/" in key or key in (".", ".."):
+        if ours and ("/" in key or key in (".", "..")):
             return f"{line}: {key} would be part of file names, so it must be without /"
-        if len(pair) < 2:
+        if needs_value and len(pair) < 2:
             return f"{line}: {key} has no value"
         if key in seen:
             return f"{line}: {key} is on line {seen[key]} too"
-        if number > 1 and key < keys[number - 2]:
+        if ours and number > 1 and key < keys[number - 2]:
             return f"{line}: {key} is out of order; LC_ALL=C sort gives the right one"
         seen[key] = number
     return ""

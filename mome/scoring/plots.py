@@ -1,5 +1,6 @@
 """Figures: training curves, error rates by scale and noise, and a clip as the model gets it."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +142,7 @@ def size_figure(experiments: dict[str, tuple[int, dict[str, float]]]) -> Figure:
 
 
 def clip(
-    images: np.ndarray,
+    images: Iterable[np.ndarray],
     mouths: np.ndarray,
     samples: np.ndarray,
     scales: list[Scale],
@@ -151,7 +152,8 @@ def clip(
     """A clip as the model gets it: faces, mouths, spectrogram, and the tokens of each scale.
 
     Args:
-        images: (T, H, W, 3) RGB, and `mouths` (T, 96, 96) grey, both 25 a second.
+        images: T of them, (H, W, 3) RGB, and `mouths` (T, 96, 96) grey, both 25 a second. A few are
+            drawn, and no more of them are kept.
         samples: (S,) at 16 kHz.
         scales: drawn below the spectrogram, a box for each token.
     """
@@ -165,7 +167,10 @@ def clip(
         layout="constrained",
     )
     chosen = np.linspace(0, len(mouths) - 1, NUM_IMAGES).round().astype(int)
-    for axes, strip in zip(rows, (images[chosen], mouths[chosen]), strict=False):
+    faces = {k: image for k, image in enumerate(images) if k in chosen}
+    if chosen[-1] not in faces:
+        raise ValueError(f"{title}: its video is shorter than its mouth crops: run stage 1 again")
+    for axes, strip in zip(rows, ([faces[k] for k in chosen], mouths[chosen]), strict=False):
         axes.imshow(np.hstack(list(strip)), cmap="gray", vmin=0, vmax=255, aspect="equal")
         axes.set_axis_off()
     rows[0].set_title(title)

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from mome import files
+from mome.data import tables
 from mome.scoring import sclite, statistics, wer
-from mome.scoring.texts import Rules, digest, read_table
+from mome.scoring.texts import Rules, digest
 
 FORM = 2  # of score.json; another number makes all scores anew
 SCORES = "score.json"
@@ -117,8 +118,9 @@ def score_texts(
     """The score in each unit of a Kaldi text against another."""
     if not hyp_path.exists():
         raise FileNotFoundError(f"{hyp_path} is missing: decode it (stage 4) before scoring")
-    refs, hyps = (rules.apply_to(read_table(path)) for path in (ref_path, hyp_path))
-    speakers = read_table(utt2spk_path, needs_value=True) if utt2spk_path else None
+    texts = [tables.read(path, ours=False, needs_value=False) for path in (ref_path, hyp_path)]
+    refs, hyps = map(rules.apply_to, texts)
+    speakers = tables.read(utt2spk_path, ours=False) if utt2spk_path else None
     scores = {}
     for unit, split in units(token_model).items():
         try:

@@ -1,7 +1,6 @@
-"""Texts and tables for scoring: how they are read and by what rules they are compared."""
+"""Texts to score: by what rules they are compared."""
 
 import hashlib
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,47 +50,6 @@ class Rules:
         return "; ".join(parts)
 
 
-def read_table(path: Path, needs_value: bool = False) -> dict[str, str]:
-    """A table of Kaldi: an id, and the rest of the line, which may be empty.
-
-    Raises FileNotFoundError, or ValueError that names file and line: for text that is not UTF-8, a
-    blank line, an id that comes twice, an empty file and, with `needs_value`, an id alone.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no file {path}")
-    table: dict[str, str] = {}
-    first_line: dict[str, int] = {}
-    for number, line in enumerate(_lines(path), 1):
-        key, *rest = line.split(maxsplit=1)[:2] if line.strip() else [""]
-        if not key:
-            raise ValueError(f"{path}, line {number}: the line is blank; remove it")
-        if key in table:
-            raise ValueError(
-                f"{path}, line {number}: {key} stands in line {first_line[key]} already"
-            )
-        if needs_value and not rest:
-            raise ValueError(f"{path}, line {number}: nothing follows {key}")
-        table[key], first_line[key] = rest[0].strip() if rest else "", number
-    if not table:
-        raise ValueError(f"{path} is empty")
-    return table
-
-
 def digest(path: Path) -> str:
     """A short text that changes when the content of a file does."""
     return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-
-
-def _lines(path: Path) -> Iterable[str]:
-    """The lines of a file in UTF-8, with or without a byte order mark."""
-    content = path.read_bytes()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        number = content[: error.start].count(b"\n") + 1
-        raise ValueError(
-            f"{path}, line {number}: the byte {content[error.start]:#x} is not UTF-8; convert the"
-            " file, for example: iconv -f latin1 -t utf-8"
-        ) from None
-    lines = text.split("\n")
-    return lines[:-1] if lines[-1] == "" else lines

@@ -19,6 +19,7 @@ import deepspeed
 import torch.distributed as dist
 from deepspeed.accelerator import get_accelerator
 from deepspeed.runtime.fp16.loss_scaler import DynamicLossScaler, LossScaler
+from deepspeed.runtime.utils import clip_grad_norm_
 from deepspeed.runtime.zero.config import ZeroStageEnum
 from deepspeed.utils.tensor_fragment import fragment_address
 from pydantic import ValidationError
@@ -92,6 +93,12 @@ def start_engine(model: Any, cfg: Config, engine_settings: dict) -> Any:
         raise ValueError(
             f"{cfg.train.deepspeed}: {name} is {fault['input']!r}: {fault['msg']}"
         ) from None
+
+    def clip_gradients() -> None:  # DeepSpeed's, which forgets the norm
+        parameters, limit = engine.module.parameters(), engine.gradient_clipping()
+        engine._global_grad_norm = clip_grad_norm_(parameters, limit, mpu=engine.mpu)
+
+    engine.clip_fp32_gradients = clip_gradients
     return engine
 
 

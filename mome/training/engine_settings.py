@@ -3,10 +3,10 @@
 Nothing here imports PyTorch, so that a recipe can check the file before its first stage.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
+from mome import files
 from mome.config import Config
 
 OURS = {  # settings of the file that ours decide
@@ -28,13 +28,7 @@ def read(path: Path) -> dict[str, Any]:
     """A DeepSpeed JSON file; FileNotFoundError, or ValueError for one that is not of its form."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing: train.deepspeed names a DeepSpeed JSON file")
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path}: this is not JSON: {error}") from None
-    if not isinstance(found, dict):
-        kind = type(found).__name__
-        raise ValueError(f"{path} must hold settings by name, such as {{}}, and holds a {kind}")
+    found = files.read_json_object(path)
     for name in OURS:
         if name in found:
             raise ValueError(f"{path} sets {name}, which {OURS[name]} decides: remove it there")

@@ -167,8 +167,10 @@ def load(engine: Any, exp_dir: Path, tag: str) -> dict[str, Any]:
         try:
             dst.load_state_dict(src, strict=False)  # the frozen ones are not in it
         except RuntimeError as error:
-            reason = " ".join(str(error).split())
-            raise ValueError(f"{exp_dir}/checkpoints/{tag} is of another model: {reason}") from None
+            fault = str(error).splitlines()[-1].strip()  # of the last weight that does not fit
+            raise ValueError(
+                f"{exp_dir}/checkpoints/{tag} is of another model: {fault} Give --tag a new name"
+            ) from None
 
     folder = str(exp_dir / "checkpoints")
     with data_only():

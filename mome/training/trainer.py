@@ -124,7 +124,7 @@ class Trainer:
         if self.rank:
             return
         stats["lr"] = lr
-        if grad_norm:  # DeepSpeed keeps none in float32 without ZeRO
+        if grad_norm:
             stats["grad_norm"] = grad_norm[0]
         self.report.register(stats, weight=text_tokens)
         self.report.next()

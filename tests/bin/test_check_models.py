@@ -1,7 +1,12 @@
+"""Base models are there before a recipe starts."""
+
+import shutil
+
 import pytest
 
 from mome.bin import check_models
 from mome.config import Config, EncodersConfig, ModelConfig
+from mome.model import load_llm
 from mome.synthesis import baby_models
 
 
@@ -35,6 +40,22 @@ def test_models_that_are_there_are_listed(models):
         ({"video": "none"}, r"encoders\.video .*none is not a folder .* --avhubert"),
     ],
 )
-def test_one_that_is_not_says_what_to_do(models, changes, message):
-    with pytest.raises(ValueError, match=message):
+def test_one_that_is_not_says_what_to_do(models, changes, message, refused):
+    with refused(f"{changes}", message):
         check_models.check(config(models, **changes))
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"x" * 1000])
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "model.safetensors"])
+def test_a_damaged_llm_is_one_line(models, tmp_path, name, content, refused):
+    for part in ("llm", "whisper", "avhubert"):
+        shutil.copytree(models / f"baby-{part}", tmp_path / f"baby-{part}")
+    path = tmp_path / "baby-llm" / name
+    assert path.exists()
+    path.write_bytes(content)
+    case = f"LLM, {name} holds {content[:2]!r}"
+    if name != "model.safetensors":
+        with refused(f"{case}, before stage 1", "model.llm .*baby-llm cannot be read"):
+            check_models.check(config(tmp_path))
+    with refused(f"{case}, in training", "model.llm .*baby-llm cannot be read .*fetch it again"):
+        load_llm(config(tmp_path).model)

@@ -128,7 +128,7 @@ def test_a_model_with_a_trained_video_encoder_is_loaded_with_its_lora(
     torch.testing.assert_close(found, expected, atol=2e-2, rtol=2e-2)  # LoRA in bfloat16
 
 
-def test_a_job_that_fails_is_reported(recipe, monkeypatch, capfd):
+def test_a_job_that_fails_is_reported(recipe, monkeypatch, capfd, refused):
     monkeypatch.chdir(recipe)
     (recipe / "exp/broken").mkdir()
     base = json.loads((recipe / "exp/fresh/best/base.json").read_text())
@@ -138,6 +138,6 @@ def test_a_job_that_fails_is_reported(recipe, monkeypatch, capfd):
     (recipe / "exp/broken/config.yaml").symlink_to(recipe / "exp/fresh/config.yaml")
     base["llm_fingerprint"] = "another"
     (recipe / "exp/broken/best/base.json").write_text(json.dumps(base))
-    with pytest.raises(ValueError, match="job 1/2 for exp/broken failed: its error is above"):
+    with refused("a job that failed", "job 1/2 for exp/broken failed: its error is above"):
         run(recipe, "exp/broken", "--num_jobs", "2")
     assert "was trained on another LLM" in capfd.readouterr().err

@@ -95,7 +95,7 @@ class Call:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("zero", [0, 2])
-def test_a_state_with_a_program_in_it_ends_the_run_and_does_not_run(recipe, zero):
+def test_a_state_with_a_program_in_it_ends_the_run_and_does_not_run(recipe, zero, tell):
     exp, settings = f"exp/zero{zero}", [f"train.deepspeed=zero{zero}.json", "train.save_every=2"]
     status, output = train(recipe, exp, *settings, "train.num_steps=2")
     assert status == 0, output[-3000:]
@@ -106,7 +106,7 @@ def test_a_state_with_a_program_in_it_ends_the_run_and_does_not_run(recipe, zero
         torch.save(state | {"more": Call(f"touch '{trap.name}'")}, path)
         status, output = train(recipe, exp, *settings, "train.num_steps=4")
         assert status == 1 and "Traceback" not in output, output[-3000:]
-        line = output.splitlines()[-1]
+        line = tell(f"ZeRO {zero}: a program in {path.name}", output.splitlines()[-1])
         assert line.startswith("mome train: error: ") and f"{path.name} names posix.system" in line
         assert not trap.exists()
         path.write_bytes(before)
@@ -115,20 +115,22 @@ def test_a_state_with_a_program_in_it_ends_the_run_and_does_not_run(recipe, zero
 
 
 @pytest.mark.slow
-def test_a_full_disk_ends_the_run_with_one_line_and_the_next_one_continues(recipe):
+def test_a_full_disk_ends_the_run_with_one_line_and_the_next_one_continues(recipe, tell):
     """A limit on the size of files stands for a full disk: the weights fit, the states do not."""
     settings = ["train.num_steps=4", "train.save_every=2", "train.valid_every=4"]
     limits = {resource.RLIMIT_FSIZE: 60_000}
     status, output = train(recipe, "exp/full", *settings, limits=limits)
     assert status == 1 and "Traceback" not in output, output[-3000:]
-    assert "step_2" in output.splitlines()[-1] and "free some disk" in output.splitlines()[-1]
+    line = tell("a full disk, a state", output.splitlines()[-1])
+    assert "step_2" in line and "free some disk" in line
     status, output = train(recipe, "exp/full", *settings)
     assert status == 0, output[-3000:]
     # A run of more steps keeps a copy of the finished one, for which there is no room.
     more = ["train.num_steps=6", *settings[1:]]
     status, output = train(recipe, "exp/full", *more, limits=limits)
     assert status == 1 and "Traceback" not in output, output[-3000:]
-    assert "cannot be copied to exp/full.num_steps=4" in output.splitlines()[-1]
+    line = tell("a full disk, a copy of a finished run", output.splitlines()[-1])
+    assert "cannot be copied to exp/full.num_steps=4" in line
     assert [path.name for path in (recipe / "exp").glob("full*")] == ["full"]
     status, output = train(recipe, "exp/full", *more)
     assert status == 0 and "resumed after step 4" in output, output[-3000:]
@@ -155,7 +157,7 @@ def refusing(monkeypatch, error: int):
 
 @pytest.mark.parametrize("error", [errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EMFILE])
 def test_a_folder_that_cannot_be_written_is_named_and_stays_as_it_was(
-    tmp_path, kaldi_tables, monkeypatch, error
+    tmp_path, kaldi_tables, monkeypatch, error, tell
 ):
     datadir.write(tmp_path / "data", kaldi_tables)
     inputs = {"train.lr": 1}
@@ -168,11 +170,12 @@ def test_a_folder_that_cannot_be_written_is_named_and_stays_as_it_was(
     ):
         with refusing(monkeypatch, error), pytest.raises(OSError, match=r"/tmp|/") as caught:
             write()
+        tell(f"a file that cannot be written: {errno.errorcode[error]}", caught.value)
         assert caught.value.errno == error and str(tmp_path) in str(caught.value)
         assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
 
 
-def test_two_runs_in_one_folder_are_refused_in_one_line(tmp_path):
+def test_two_runs_in_one_folder_are_refused_in_one_line(tmp_path, refused):
     code = f"""if True:
         from pathlib import Path
         from mome.training.experiment import exclusive_lock
@@ -191,7 +194,7 @@ def test_two_runs_in_one_folder_are_refused_in_one_line(tmp_path):
     try:
         assert other.stdout.readline() == "locked\n"
         with (
-            pytest.raises(ValueError, match="exp is being trained by another process: wait"),
+            refused("two runs of one tag", "exp is being trained by another process: wait"),
             experiment.exclusive_lock(tmp_path / "exp"),
         ):
             pass
@@ -203,16 +206,15 @@ def test_two_runs_in_one_folder_are_refused_in_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["", "{", "[1]", '"x"', "\x00"])
-def test_notes_that_were_damaged_lead_to_new_work_or_one_line(tmp_path, text):
+def test_notes_that_were_damaged_lead_to_new_work_or_one_line(tmp_path, text, refused):
     files.write_stamp(tmp_path, {"a": 1})
     assert files.up_to_date(tmp_path, {"a": 1})
     (tmp_path / files.STAMP).write_text(text)
     assert not files.up_to_date(tmp_path, {"a": 1})
     assert files.changed_inputs(tmp_path, {"a": 1}) == ["a"]
     (tmp_path / "run.json").write_text(text)
-    with pytest.raises(ValueError, match=r"run.json is damaged: .*give --tag a new name") as error:
+    with refused(f"run.json holds {text!r}", r"run.json is damaged: .*give --tag a new name"):
         experiment.differences(tmp_path, {"a": 1})
-    assert "\n" not in str(error.value)
 
 
 def test_a_config_in_an_awkward_folder_is_read(tmp_path, capsys):

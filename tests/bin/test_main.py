@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mome import __version__
-from mome.bin import Parser, main
+from mome.bin import Parser, main, run
 
 VERBS = main.verbs()
 MOME = Path(sys.executable).parent / "mome"
@@ -65,6 +65,23 @@ def test_processes_of_a_training_run_leave_their_error_to_the_recipe(tmp_path, m
         assert (done.returncode, done.stderr) == (1, "")
     lines = (tmp_path / "errors").read_text().splitlines()
     assert len(lines) == 2 and lines[0].startswith("mome config: error: no configuration")
+
+
+def test_a_process_that_lost_its_partner_leaves_the_word_to_it(tmp_path, monkeypatch):
+    def lost() -> None:
+        raise RuntimeError("connection closed by peer")
+
+    monkeypatch.setattr("mome.bin.start_logging", lambda: None)  # it would replace pytest's
+    monkeypatch.setenv("MOME_ERROR_FILE", str(tmp_path / "errors"))
+    with pytest.raises(RuntimeError):  # nobody has said why: it is a fault of the program
+        run(lost)
+    (tmp_path / "errors").write_text("mome train: error: the disk is full\n")
+    with pytest.raises(SystemExit) as end:
+        run(lost)
+    assert end.value.code == 1
+    monkeypatch.delenv("MOME_ERROR_FILE")
+    with pytest.raises(RuntimeError):
+        run(lost)
 
 
 def test_options_take_dashes_and_a_misspelt_one_suggests_the_near_one(capsys):

@@ -3,6 +3,7 @@
 Those that are killed or stopped are started by DeepSpeed's launcher, the others without it.
 """
 
+import fcntl
 import os
 import re
 import shutil
@@ -142,7 +143,7 @@ def test_the_number_of_workers_changes_nothing_when_the_main_process_is_killed(r
     assert metrics(recipe / exp) == metrics(recipe / "exp/whole")[:15]  # steps and validations
 
 
-def test_an_unreadable_archive_ends_a_run_with_one_line(recipe):
+def test_an_unreadable_archive_ends_a_run_with_one_line(recipe, tell):
     copy = recipe / "dump/feats/broken"
     shutil.copytree(recipe / "dump/feats/train", copy)
     (copy / "video.ark").write_bytes((copy / "video.ark").read_bytes()[:2000])
@@ -157,7 +158,7 @@ def test_an_unreadable_archive_ends_a_run_with_one_line(recipe):
     assert re.fullmatch(
         r"mome train: error: \S+/broken is not a valid feature directory: video.scp, line \d+: "
         r"s\d-\d+.*broken/video.ark ends at byte 2000, before .*run stage 2 of the recipe again",
-        output.splitlines()[-1],
+        tell("an archive that was cut off", output.splitlines()[-1]),
     )
 
 
@@ -175,6 +176,28 @@ def test_sigterm_saves_and_the_next_run_continues(recipe):
     assert f"resumed after step {step}" in log
     steps = [m["step"] for m in metrics(recipe / "exp/stopped") if "loss" in m]
     assert steps == list(range(1, 31))
+
+
+@pytest.mark.slow
+def test_when_the_first_process_is_refused_the_other_says_nothing(recipe, tmp_path, tell):
+    (recipe / "exp").mkdir(exist_ok=True)
+    shared = {"WORLD_SIZE": 2, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": free_port()}
+    shared["MOME_ERROR_FILE"] = tmp_path / "errors"
+    with (recipe / "exp/.held.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        runs = [
+            start(
+                [sys.executable, "-m", "mome.bin.train", *ARGS, "exp/held"],
+                recipe,
+                environment(RANK=rank, LOCAL_RANK=rank, **shared),
+            )
+            for rank in range(2)
+        ]
+        outputs = [run.communicate(timeout=200)[0] for run in runs]
+    assert [run.returncode for run in runs] == [1, 1]
+    assert "Traceback" not in outputs[0] + outputs[1]
+    line = tell("two processes, a folder in use", (tmp_path / "errors").read_text())
+    assert line.startswith("mome train: error: exp/held is being trained by another process")
 
 
 COMPARED = ["train.num_steps=4", "train.scales_per_step=0", "model.llm_dtype=float32"]

@@ -66,22 +66,27 @@ def test_a_file_that_fails_is_reported_and_the_others_go_on(exp_dir, talks, caps
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
-def test_results_never_overwrite_each_other_or_an_input(exp_dir, talks):
+def test_results_never_overwrite_each_other_or_an_input(exp_dir, talks, refused):
     audio.write(talks / "more/a.wav", SOUND)
-    with pytest.raises(ValueError, match=r"a\.wav and .*a\.wav would both be written to .*a\.txt"):
+    with refused(
+        "two results of one name", r"a\.wav and .*a\.wav would both be written to .*a\.txt"
+    ):
         run(exp_dir, talks, "--output_dir", talks / "out")
     (talks / "c.txt").write_bytes((talks / "a.wav").read_bytes())
-    with pytest.raises(ValueError, match=r"c\.txt would be overwritten: give another --output_dir"):
+    with refused(
+        "a result in the place of an input",
+        r"c\.txt would be overwritten: give another --output_dir",
+    ):
         run(exp_dir, talks / "c.txt", "--output_dir", talks)
     assert not (talks / "out").exists()
 
 
-def test_a_full_disk_is_one_line(exp_dir, talks, monkeypatch):
+def test_a_full_disk_is_one_line(exp_dir, talks, monkeypatch, refused):
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.txt")
 
     monkeypatch.setattr(files, "write_text", full)
-    with pytest.raises(OSError, match="No space left on device"):
+    with refused("a full disk", "No space left on device", OSError):
         run(exp_dir, talks, "--output_dir", talks / "out")
 
 
@@ -128,12 +133,12 @@ def test_wrong_options_are_one_line(options, message, capsys):
     assert end.value.code == 2 and message in capsys.readouterr().err
 
 
-def test_what_is_no_model_or_no_recording_is_named(tmp_path, talks, exp_dir):
+def test_what_is_no_model_or_no_recording_is_named(tmp_path, talks, exp_dir, refused):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match="empty has no file with sound or video in it"):
+    with refused("a folder without media", "empty has no file with sound or video in it"):
         run(exp_dir, tmp_path / "empty")
     with pytest.raises(ValueError, match="best cannot tell when words are said: it was trained"):
         run(exp_dir, talks, "--words", "--format", "json")
     for name, message in (("empty", "is no trained model"), ("no/such/model", "does not exist")):
-        with pytest.raises(FileNotFoundError, match=message):
+        with refused(f"a model that is none: {name}", message, FileNotFoundError):
             run(tmp_path / name, talks)

@@ -198,20 +198,27 @@ def test_a_line_that_cannot_be_used_is_a_clip_with_a_fault(with_table, line, fau
     [
         (b"file,text\na.mp4,hi\n", r"clips\.csv has the columns file, text: it needs path"),
         (b"", r"has the columns \(none\): it needs path"),
-        (b'path,text\nclips/a.mp4,"hi\n', r"clips\.csv, line 2: unexpected end"),
+        (b'path,text\nclips/a.mp4,"hi\n', r"clips\.csv, line 2 is not CSV: unexp"),
         (b"path,text\nclips/a.mp4,caf\xe9\n", r"clips\.csv, line 2: byte 0xe9 is not UTF-8"),
     ],
 )
-def test_a_table_that_cannot_be_read_is_one_line_with_its_place(with_table, content, message):
+def test_a_table_that_cannot_be_read_is_one_line_with_its_place(with_table, content, message, tell):
     (with_table / "clips.csv").write_bytes(content)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as error:
         folder.list_sets(with_table)
+    tell(f"clips.csv: {content!r}", error.value)
 
 
-def test_two_tables_and_no_clips_are_errors(with_table, tmp_path):
+def test_two_tables_and_no_clips_are_errors(with_table, tmp_path, tell):
     (with_table / "b.tsv").touch()
-    with pytest.raises(ValueError, match=r"has 2 tables, b\.tsv, clips\.csv: leave the one"):
+    with pytest.raises(
+        ValueError, match=r"has 2 tables, b\.tsv, clips\.csv: leave the one"
+    ) as error:
         folder.list_sets(with_table)
+    tell("two tables", error.value)
     (tmp_path / "empty").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"has no clip that can be used: give a folder"):
+    with pytest.raises(
+        FileNotFoundError, match=r"has no clip that can be used: give a folder"
+    ) as error:
         folder.list_sets(tmp_path / "empty")
+    tell("no clips", error.value)

@@ -47,8 +47,8 @@ def test_a_name_holds_its_sentence(name, words):
 
 
 @pytest.mark.parametrize("name", ["", "bbaf2", "bbaf2nn", "bbaw2n", "bbaf0n", "xbaf2n", "bb f2n"])
-def test_other_names_are_refused(name):
-    with pytest.raises(ValueError, match="is not the name of a sentence, such as bbaf2n"):
+def test_other_names_are_refused(name, refused):
+    with refused("not the name of a sentence", "is not the name of a sentence, such as bbaf2n"):
         grid.words_of(name)
 
 
@@ -117,7 +117,7 @@ def test_an_alignment_with_other_words_is_counted_and_the_name_counts(root, capl
 
 
 @pytest.mark.parametrize("unit", [1000, 25_000])
-def test_the_unit_of_an_alignment_is_told_by_the_length_of_the_clip(tmp_path, unit):
+def test_the_unit_of_an_alignment_is_told_by_the_length_of_the_clip(tmp_path, unit, refused):
     path = tmp_path / "x.align"
     rows = [(0, 0.95, "sil"), (0.95, 1.2, "BIN"), (1.2, 1.4, "sp"), (1.4, 2.98, "blue")]
     path.write_text("".join(f"{round(a * unit)} {round(b * unit)} {w}\n" for a, b, w in rows))
@@ -125,10 +125,12 @@ def test_the_unit_of_an_alignment_is_told_by_the_length_of_the_clip(tmp_path, un
     assert [w.word for w in words] == ["bin", "blue"]
     assert [t for w in words for t in (w.start, w.end)] == pytest.approx([0.95, 1.2, 1.4, 2.98])
     path.write_text("0 10 bin\n10 twenty blue\n")
-    with pytest.raises(ValueError, match=r"x\.align, line 2: '10 twenty blue' is not `start end"):
+    with refused("a line of an alignment", r"x\.align, line 2: '10 twenty blue' is not `start end"):
         grid.read_alignment(path)
 
 
-def test_elsewhere_says_what_was_looked_for(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"has no folder s1, s2, \.\.\. s34: give the"):
+def test_elsewhere_says_what_was_looked_for(tmp_path, refused):
+    with refused(
+        "no corpus in the folder", r"has no folder s1, s2, \.\.\. s34: give the", FileNotFoundError
+    ):
         grid.list_sets(tmp_path)

@@ -191,7 +191,9 @@ def assert_in_words(reason: str, root: Path) -> None:
 @pytest.mark.parametrize(
     "corpus, case", [(corpus, case) for case, (where, *_) in CASES.items() for corpus in where]
 )
-def test_a_bad_entry_is_a_line_in_skipped_and_the_others_go_on(corpus, case, tmp_path, prepare):
+def test_a_bad_entry_is_a_line_in_skipped_and_the_others_go_on(
+    corpus, case, tmp_path, prepare, tell
+):
     at = lay_out(corpus, tmp_path / "my corpus")
     _, good = prepare(corpus, at.root)
     _, spoil, reason = CASES[case]
@@ -200,12 +202,12 @@ def test_a_bad_entry_is_a_line_in_skipped_and_the_others_go_on(corpus, case, tmp
     assert kept == good and len(skipped) == 1
     ((utterance, found),) = skipped.items()
     assert re.search(reason, found), found
-    assert_in_words(found, at.root)
+    assert_in_words(tell(f"{corpus}: {case}", found), at.root)
     assert utterance.split() == [utterance] and utterance.isprintable()
 
 
 @pytest.mark.parametrize("corpus", ALL)
-def test_a_folder_that_cannot_be_read_is_a_line_too(corpus, tmp_path, prepare, monkeypatch):
+def test_a_folder_that_cannot_be_read_is_a_line_too(corpus, tmp_path, prepare, monkeypatch, tell):
     at = lay_out(corpus, tmp_path / "corpus")
     other = at.folder.with_name({"mini": "train001", "grid": "s6"}.get(corpus, "zz"))
     add_clip(other, "00001", at.suffix)
@@ -223,34 +225,40 @@ def test_a_folder_that_cannot_be_read_is_a_line_too(corpus, tmp_path, prepare, m
     skipped, kept = prepare(corpus, at.root)
     skipped.pop("tedx-00003", None)  # on the list of LRS2, but not there
     ((utterance, reason),) = skipped.items()
-    assert reason == f"{other} cannot be listed: permission denied"
+    line = tell(f"{corpus}: a folder without permission", reason)
+    assert line == f"{other} cannot be listed: permission denied"
     assert utterance.startswith(other.name) or other.name in utterance
     assert any(u.startswith(at.folder.name) for u in kept)
 
 
 @pytest.mark.parametrize("corpus", ["lrs3", "folder", "grid"])
-def test_a_file_without_permission_is_a_line_too(corpus, tmp_path, prepare, monkeypatch):
+def test_a_file_without_permission_is_a_line_too(corpus, tmp_path, prepare, monkeypatch, tell):
     at = lay_out(corpus, tmp_path / "corpus")
     add_clip(at.folder, at.bad, at.suffix)
     access = os.access
     path = at.folder / (f"{at.bad}.txt" if corpus != "grid" else f"{at.bad}.mpg")
     monkeypatch.setattr(os, "access", lambda p, mode: Path(p) != path and access(p, mode))
     skipped, _ = prepare(corpus, at.root)
-    assert [*skipped.values()] == [f"{path} may not be read: permission denied"]
+    ((_, reason),) = skipped.items()
+    line = tell(f"{corpus}: a file without permission", reason)
+    assert line == f"{path} may not be read: permission denied"
 
 
 @pytest.mark.parametrize(
     "corpus, parent", [("lrs3", "trainval"), ("grid", "."), ("folder", "train")]
 )
-def test_a_link_in_the_place_of_a_speaker_that_leads_nowhere(corpus, parent, tmp_path, prepare):
+def test_a_link_in_the_place_of_a_speaker_that_leads_nowhere(
+    corpus, parent, tmp_path, prepare, tell
+):
     at = lay_out(corpus, tmp_path / "corpus")
     link_to_itself(at.root / parent / ("s7" if corpus == "grid" else "zz"))
     skipped, _ = prepare(corpus, at.root)
     ((_, reason),) = skipped.items()
-    assert reason.endswith("is a symbolic link that leads back to itself")
+    line = tell(f"{corpus}: a speaker is a link to itself", reason)
+    assert line.endswith("is a symbolic link that leads back to itself")
 
 
-def test_a_line_of_a_list_never_leads_out_of_the_corpus(tmp_path, prepare):
+def test_a_line_of_a_list_never_leads_out_of_the_corpus(tmp_path, prepare, tell):
     at = lay_out("lrs2", tmp_path / "corpus")
     add_clip(at.folder, at.bad, at.suffix)
     (tmp_path / "secret.mp4").write_bytes(b"media")
@@ -259,20 +267,22 @@ def test_a_line_of_a_list_never_leads_out_of_the_corpus(tmp_path, prepare):
     skipped, _ = prepare("lrs2", at.root)
     assert len(skipped) == 4
     for reason in skipped.values():
-        assert "which is not <broadcast>/<clip>" in reason
+        line = tell("lrs2: a line of a list that leads out of the corpus", reason)
+        assert "which is not <broadcast>/<clip>" in line
 
 
-def test_too_many_bad_entries_are_an_error_before_anything_is_decoded(tmp_path, monkeypatch):
+def test_too_many_bad_entries_are_an_error_before_anything_is_decoded(tmp_path, monkeypatch, tell):
     at = lay_out("lrs3", tmp_path / "corpus")
     os.mkfifo(at.folder / "00003.mp4")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(preparation, "extract_audio", None)
-    with pytest.raises(ValueError, match=r"tedx-00003: .* is a named pipe|were left out"):
+    with pytest.raises(ValueError, match=r"tedx-00003: .* is a named pipe|were left out") as error:
         prepare_data.main(["lrs3", str(at.root), "data", "--allow_missing", "--num_jobs", "1"])
+    tell("lrs3: too many bad entries", error.value)
     assert [*datadir.read_skipped("data/train")] == [f"{at.folder.name}-00003"]
 
 
-def test_a_file_that_turns_bad_while_it_is_read_ends_no_stage(tmp_path, monkeypatch):
+def test_a_file_that_turns_bad_while_it_is_read_ends_no_stage(tmp_path, monkeypatch, tell):
     at = lay_out("lrs3", tmp_path / "corpus")
     monkeypatch.chdir(tmp_path)
 
@@ -281,5 +291,6 @@ def test_a_file_that_turns_bad_while_it_is_read_ends_no_stage(tmp_path, monkeypa
 
     monkeypatch.setattr(preparation.audio, "read", read)
     clip = preparation.Clip("a-b", "a", at.folder / "00001.mp4", "hello")
-    with pytest.raises(ValueError, match=r"00001\.mp4 cannot be read: input/output error$"):
+    with pytest.raises(ValueError, match=r"00001\.mp4 cannot be read: input/output error$") as e:
         preparation.extract_audio(clip, Path("x.wav"))
+    tell("lrs3: a disk that fails", e.value)

@@ -49,7 +49,7 @@ def test_paths_with_odd_characters(tmp_path, items):
     assert np.array_equal(ark.load(ark.read_scp(scp)["s1-00001"]), items[2][1])
 
 
-def test_an_archive_cut_anywhere_is_an_error_that_names_the_utterance(tmp_path, items):
+def test_an_archive_cut_anywhere_is_an_error_that_names_the_utterance(tmp_path, items, refused):
     ark.write_ark(tmp_path / "x.scp", items)
     entries = ark.read_scp(tmp_path / "x.scp")
     whole = (tmp_path / "x.ark").read_bytes()
@@ -57,36 +57,39 @@ def test_an_archive_cut_anywhere_is_an_error_that_names_the_utterance(tmp_path, 
     cuts = [*range(start, start + 30), (start + len(whole)) // 2, len(whole) - 1]
     for cut in cuts:
         (tmp_path / "x.ark").write_bytes(whole[:cut])
-        with pytest.raises(ValueError, match=r"x\.ark is truncated .* s1-00001 .* run the stage"):
+        with refused(
+            f"cut at byte {cut - start} of an entry",
+            r"x\.ark is truncated .* s1-00001 .* run the stage",
+        ):
             ark.load(entries["s1-00001"], "s1-00001")
         ark.load(entries["s2-00001"], "s2-00001")  # the ones before are still there
 
 
-def test_an_entry_into_another_archive_is_an_error(tmp_path, items):
+def test_an_entry_into_another_archive_is_an_error(tmp_path, items, refused):
     ark.write_ark(tmp_path / "x.scp", items)
     for offset in (0, 11, 500, 10**6):
-        with pytest.raises(ValueError, match="truncated or corrupt"):
+        with refused(f"an entry at byte {offset} of another archive", "truncated or corrupt"):
             ark.load(f"{tmp_path / 'x.ark'}:{offset}", "s1-00001")
-    with pytest.raises(FileNotFoundError, match="which holds s9-1, does not exist"):
+    with refused("the archive is gone", "which holds s9-1, does not exist", FileNotFoundError):
         ark.load(f"{tmp_path / 'y.ark'}:11", "s9-1")
-    with pytest.raises(ValueError, match="not of the form"):
+    with refused("an entry without an offset", "not of the form"):
         ark.load("x.ark", "s9-1")
 
 
 @pytest.mark.parametrize("x", [np.zeros((0, 4)), np.zeros(4), np.full((2, 4), np.nan)])
-def test_empty_and_broken_matrices_are_refused(tmp_path, x):
-    with pytest.raises(ValueError, match=r"features of s1-00001 .*x\.ark have"):
+def test_empty_and_broken_matrices_are_refused(tmp_path, x, refused):
+    with refused(f"frames of shape {x.shape} to be written", r"features of s1-00001 .*x\.ark have"):
         ark.write_ark(tmp_path / "x.scp", [("s1-00001", x)])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_utterance_comes_once(tmp_path, items):
-    with pytest.raises(ValueError, match="s2-00001 comes twice"):
+def test_an_utterance_comes_once(tmp_path, items, refused):
+    with refused("an utterance that comes twice", "s2-00001 comes twice"):
         ark.write_ark(tmp_path / "x.scp", [*items, items[0]])
 
 
 @pytest.mark.parametrize("suffix", [".ark", ".scp"])
-def test_a_full_disk_leaves_no_half_file(tmp_path, items, monkeypatch, suffix):
+def test_a_full_disk_leaves_no_half_file(tmp_path, items, monkeypatch, suffix, refused):
     class FullDisk(io.FileIO):
         def write(self, data):
             if self.tell() + len(data) > 50:
@@ -105,7 +108,7 @@ def test_a_full_disk_leaves_no_half_file(tmp_path, items, monkeypatch, suffix):
     before = (tmp_path / "x.ark").read_bytes()
     monkeypatch.setattr(Path, "open", open_on_full_disk)
     monkeypatch.setattr(Path, "write_text", lambda self, text, encoding: self.open("w").write(text))
-    with pytest.raises(OSError, match="No space left"):
+    with refused(f"a full disk, {suffix}", "No space left", OSError):
         ark.write_ark(tmp_path / "x.scp", items)
     monkeypatch.undo()
     assert suffix in opened[-1] and "x.ark" not in opened and "x.scp" not in opened
@@ -116,9 +119,9 @@ def test_a_full_disk_leaves_no_half_file(tmp_path, items, monkeypatch, suffix):
         assert left == {"x.ark"}
 
 
-def test_a_missing_or_broken_index_says_so(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"x\.scp is missing: run"):
+def test_a_missing_or_broken_index_says_so(tmp_path, refused):
+    with refused("no table", r"x\.scp is missing: run", FileNotFoundError):
         ark.read_scp(tmp_path / "x.scp")
     (tmp_path / "x.scp").write_text("a x:1\na x:2\n")
-    with pytest.raises(ValueError, match=r"x\.scp, line 2: a is on line 1 too"):
+    with refused("a key twice", r"x\.scp, line 2: a is on line 1 too"):
         ark.read_scp(tmp_path / "x.scp")

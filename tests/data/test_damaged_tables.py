@@ -59,16 +59,16 @@ LINES = {  # what happens to the lines of a table -> what the message says, and 
         "line {more}: zz-1 is not in|zz-1, which is on line {more}",
     ),
     "out of order": (lambda x: [x[1], x[0], *x[2:]], "line 2: {first} is out of order; LC_ALL=C"),
-    "not UTF-8": (lambda x: [x[0], b"\xe9" + x[1], *x[2:]], "line 2 is not UTF-8"),
-    "UTF-16": (lambda x: [b"".join(x).decode().encode("utf-16")], "line 1 is not UTF-8"),
+    "not UTF-8": (lambda x: [x[0], b"\xe9" + x[1], *x[2:]], "line 2: byte 0xe9 is not UTF-8"),
+    "UTF-16": (lambda x: [b"".join(x).decode().encode("utf-16")], "line 1: byte 0xff is not UTF-8"),
     "a path": (lambda x: [b"../../" + x[0], *x[1:]], r"line 1: \.\./\.\./{first} would be part of"),
-    "binary": (lambda x: [bytes(range(256))], "line 2 is not UTF-8|out of order|has no value"),
+    "binary": (lambda x: [bytes(range(256))], "line 2: byte 0x80 is not UTF-8"),
 }
 
 
 @pytest.mark.parametrize("table", [f"data/{t}" for t in DATA] + [f"feats/{t}" for t in FEATS])
 @pytest.mark.parametrize("damage", LINES)
-def test_damage_to_a_table_is_one_line_with_its_file_and_line(request, table, damage):
+def test_damage_to_a_table_is_one_line_with_its_file_and_line(request, table, damage, tell):
     kind, name = table.split("/")
     folder = request.getfixturevalue(f"{kind}_dir")
     read = datadir.read if kind == "data" else read_features
@@ -81,22 +81,24 @@ def test_damage_to_a_table_is_one_line_with_its_file_and_line(request, table, da
     words = {"first": first, "key": second, "file": name, "more": len(lines) + 1}
     with pytest.raises(ValueError, match=message.format(**words)) as error:
         read(folder)
-    text = str(error.value)
-    assert "\n" not in text and name in text and str(folder) in text
+    text = tell(f"{table}: {damage}", error.value)
+    assert name in text and str(folder) in text
     assert "run stage 2" in text or "repair it, or run the stage of the recipe" in text
 
 
 @pytest.mark.parametrize("table", [f"data/{t}" for t in DATA] + [f"feats/{t}" for t in FEATS])
-def test_a_table_that_is_gone_or_a_folder_is_named(request, table):
+def test_a_table_that_is_gone_or_a_folder_is_named(request, table, tell):
     kind, name = table.split("/")
     folder = request.getfixturevalue(f"{kind}_dir")
     read = datadir.read if kind == "data" else read_features
     (folder / name).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"{name} is missing: run the stage"):
+    with pytest.raises(FileNotFoundError, match=rf"{name} is missing: run the stage") as gone:
         read(folder)
     (folder / name).mkdir()
-    with pytest.raises(ValueError, match=rf"{name} is no file: remove it"):
+    with pytest.raises(ValueError, match=rf"{name} is no file: remove it") as no_file:
         read(folder)
+    tell(f"{table}: gone", gone.value)
+    tell(f"{table}: a folder", no_file.value)
 
 
 @pytest.mark.parametrize(
@@ -112,37 +114,46 @@ def test_a_table_that_is_gone_or_a_folder_is_named(request, table):
         ("spk2utt", "s2 s2-00001", "s3 s2-00001", "spk2utt lacks s2, which is on line 2 of the sp"),
     ],
 )
-def test_values_of_data_tables_must_fit(data_dir, table, old, new, message):
+def test_values_of_data_tables_must_fit(data_dir, table, old, new, message, tell):
     path = data_dir / table
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new, 1))
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as error:
         datadir.read(data_dir)
+    tell(f"data/{table}: {new}", error.value)
 
 
 @pytest.mark.parametrize("command", ["touch {trap} |", "| touch {trap}"])
 @pytest.mark.parametrize("table", ["wav.scp", "video.scp"])
-def test_a_command_in_a_table_is_refused_and_never_run(data_dir, tmp_path, table, command):
+def test_a_command_in_a_table_is_refused_and_never_run(data_dir, tmp_path, table, command, tell):
     trap = tmp_path / "trap"
     text = command.format(trap=trap)
     lines = (data_dir / table).read_text().splitlines()
     (data_dir / table).write_text("\n".join([f"s1-00001 {text}", *lines[1:]]) + "\n")
-    with pytest.raises(ValueError, match=r"line 1: s1-00001 is a command, .* never run: write its"):
+    with pytest.raises(
+        ValueError, match=r"line 1: s1-00001 is a command, .* never run: write its"
+    ) as error:
         datadir.read(data_dir)
-    with pytest.raises((ValueError, FileNotFoundError)):
+    tell(f"data/{table}: {command}", error.value)
+    with pytest.raises((ValueError, FileNotFoundError)) as error:
         ark.load(text, "s1-00001")
+    tell(f"features: {command}", error.value)
     assert not trap.exists()
 
 
-def test_media_files_that_do_not_exist_are_named_and_counted(data_dir, tmp_path):
+def test_media_files_that_do_not_exist_are_named_and_counted(data_dir, tmp_path, tell):
     (tmp_path / "my media/s1-00002.wav").unlink()
     datadir.read(data_dir)  # a million of them would take long
-    with pytest.raises(ValueError, match=r"wav.scp: s1-00002 has .*s1-00002.wav, which does not"):
+    with pytest.raises(
+        ValueError, match=r"wav.scp: s1-00002 has .*s1-00002.wav, which does not"
+    ) as error:
         validation.validate(data_dir)
+    tell("data/wav.scp: a file that is gone", error.value)
     for path in (tmp_path / "my media").iterdir():
         path.unlink()
-    with pytest.raises(ValueError, match=r"; and 3 more: bring the files back"):
+    with pytest.raises(ValueError, match=r"; and 3 more: bring the files back") as error:
         validation.validate(data_dir)
+    tell("data/wav.scp: all files are gone", error.value)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +165,7 @@ def test_media_files_that_do_not_exist_are_named_and_counted(data_dir, tmp_path)
         ("utt2num_frames", " 18", " many", "line 1: s1-00001 has many frames"),
         ("utt2num_frames", " 24", " 12", "line 2: s1-00002 has 12 frames of 20 ms, but 12 of 40"),
         ("utt2num_video_frames", " 12", " 24", "s1-00002 has 24 frames of 20 ms, but 24 of 40"),
-        ("feats.json", INFO, "{", "feats.json: this is not JSON"),
+        ("feats.json", INFO, "{", "feats.json, line 1: this is not JSON"),
         ("feats.json", INFO, "[]", "feats.json must hold values by name"),
         ("feats.json", INFO, '{"store_rate": 0}', "store_rate must be 1 or more, got 0"),
         ("feats.json", INFO, '{"store_rate": "a"}', "store_rate must be 1 or more, got 'a'"),
@@ -170,28 +181,35 @@ def test_media_files_that_do_not_exist_are_named_and_counted(data_dir, tmp_path)
         ("video.scp", "video.ark:9", "video.ark:-9", "is not of the form 'ark path:byte offset'"),
     ],
 )
-def test_values_of_feature_tables_must_fit(feats_dir, table, old, new, message):
+def test_values_of_feature_tables_must_fit(feats_dir, table, old, new, message, tell):
     path = feats_dir / table
     assert old in path.read_text()
     path.write_text(path.read_text().replace(old, new, 1))
     with pytest.raises(ValueError, match=message) as error:
         read_features(feats_dir)
-    assert "run stage 2 of the recipe again" in str(error.value) and "\n" not in str(error.value)
+    assert "run stage 2 of the recipe again" in tell(f"feats/{table}: {new.strip()}", error.value)
 
 
-def test_a_noisy_copy_that_is_gone_and_entries_that_are_shared_are_named(feats_dir):
+def test_a_noisy_copy_that_is_gone_and_entries_that_are_shared_are_named(feats_dir, tell):
     (feats_dir / "audio_noisy1.scp").unlink()
-    with pytest.raises(FileNotFoundError, match=r"audio_noisy1.scp is missing"):
+    with pytest.raises(FileNotFoundError, match=r"audio_noisy1.scp is missing") as error:
         read_features(feats_dir)
+    tell("feats: a noisy copy is gone", error.value)
     Archives(feats_dir, ["video"])  # which does not need it
     (feats_dir / "audio_noisy1.scp").write_text((feats_dir / "audio.scp").read_text())
-    with pytest.raises(ValueError, match=r"audio_noisy1.scp, line 1: s1-00001: .* of s1-00001 too"):
+    with pytest.raises(
+        ValueError, match=r"audio_noisy1.scp, line 1: s1-00001: .* of s1-00001 too"
+    ) as error:
         read_features(feats_dir)
+    tell("feats: a noisy copy is the clean features", error.value)
     lines = (feats_dir / "video.scp").read_text().splitlines()
     lines[1] = f"s1-00002 {lines[0].split()[1]}"
     (feats_dir / "video.scp").write_text("\n".join(lines) + "\n")
-    with pytest.raises(ValueError, match=r"video.scp, line 2: s1-00002: .* entry of s1-00001 too"):
+    with pytest.raises(
+        ValueError, match=r"video.scp, line 2: s1-00002: .* entry of s1-00001 too"
+    ) as error:
         Archives(feats_dir, ["video"])
+    tell("feats: two utterances share an entry", error.value)
 
 
 ARRAYS = {
@@ -208,7 +226,7 @@ ARRAYS = {
 
 @pytest.mark.parametrize("damage", ARRAYS)
 @pytest.mark.parametrize("name, copy", [("audio", 0), ("audio_noisy1", 1)])
-def test_frames_that_are_not_those_of_the_tables_are_refused(feats_dir, damage, name, copy):
+def test_frames_that_are_not_those_of_the_tables_are_refused(feats_dir, damage, name, copy, tell):
     x, message = ARRAYS[damage]
     scp = feats_dir / f"{name}.scp"
     entries = ark.read_scp(scp)
@@ -219,7 +237,7 @@ def test_frames_that_are_not_those_of_the_tables_are_refused(feats_dir, damage, 
     source.frames("audio", [("s1-00002", Pick(1, copy))])
     with pytest.raises(ValueError, match=message) as error:
         source.frames("audio", [("s1-00001", Pick(0, copy))])
-    assert "\n" not in str(error.value) and "run " in str(error.value)
+    assert "run " in tell(f"frames of {name}: {damage}", error.value)
     assert str(feats_dir) in str(error.value) and "s1-00001" in str(error.value)
 
 
@@ -244,10 +262,13 @@ def test_the_video_of_another_utterance_may_have_another_length(feats_dir):
 
 
 @pytest.mark.parametrize("line", ["s1-00001 no tab", ""])
-def test_a_list_of_what_was_skipped_has_a_reason_for_each(tmp_path, line):
+def test_a_list_of_what_was_skipped_has_a_reason_for_each(tmp_path, line, tell):
     (tmp_path / "skipped.txt").write_text(f"s1-00000\tno face\n{line}\n")
-    with pytest.raises(ValueError, match=r"skipped.txt, line 2: .* is no utterance, tab and"):
+    with pytest.raises(
+        ValueError, match=r"skipped.txt, line 2: .* is no utterance, tab and"
+    ) as error:
         datadir.read_skipped(tmp_path)
+    tell(f"skipped.txt: {line!r}", error.value)
 
 
 def test_a_large_table_is_read_in_about_a_second_for_a_million_lines(tmp_path):
@@ -256,6 +277,15 @@ def test_a_large_table_is_read_in_about_a_second_for_a_million_lines(tmp_path):
     start = time.process_time()
     assert len(tables.read(path)) == 100_000
     assert time.process_time() - start < 2.0  # 0.1 s on an idle machine
+
+
+def test_a_table_of_others_may_have_another_order_a_mark_and_keys_alone(tmp_path, refused):
+    path = tmp_path / "text"
+    path.write_bytes(b"\xef\xbb\xbfb one  two \r\na/1\nc\t\xc3\xa9t\xc3\xa9")
+    table = tables.read(path, ours=False, needs_value=False)
+    assert list(table.items()) == [("b", "one  two"), ("a/1", ""), ("c", "été")]
+    with refused("a key alone in utt2spk of others", "line 2: a/1 has no value"):
+        tables.read(path, ours=False)
 
 
 def test_windows_line_ends_and_a_missing_last_one_do_no_harm(tmp_path):

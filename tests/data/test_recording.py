@@ -90,9 +90,9 @@ def test_memory_does_not_grow_with_the_length_of_the_video(sound, monkeypatch):
     assert max(kept) <= 100 + 16
 
 
-def test_a_file_that_is_no_recording_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"x\.mp4 does not exist"):
+def test_a_file_that_is_no_recording_is_named(tmp_path, refused):
+    with refused("no file", r"x\.mp4 does not exist", FileNotFoundError):
         recording.kinds_of(tmp_path / "x.mp4")
     (tmp_path / "x.mp4").write_bytes(b"no")
-    with pytest.raises(ValueError, match=r"x\.mp4 is no recording that can be read"):
+    with refused("two bytes", r"x\.mp4 is no recording that can be read"):
         recording.kinds_of(tmp_path / "x.mp4")

@@ -21,7 +21,7 @@ RECIPE = Path(__file__).parents[2] / "egs/mini/avsr1"
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 WITH_TIMES = {  # files that say when or how fast something was, and parts of paths of such
     "RESULTS.md", "stages.tsv", "train.log", "tensorboard", "logs", "report", "figures", "cost",
-    ".stamp.json", "latest",
+    ".stamp.json", "latest", ".lock",
 }  # fmt: skip
 TIMES = {"seconds", "data_wait", "date", "rtf", "commit", "command"}  # keys of JSON files
 pytestmark = pytest.mark.slow

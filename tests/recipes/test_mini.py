@@ -110,7 +110,7 @@ def test_nano_runs_through_all_stages_and_a_second_run_redoes_nothing(tmp_path):
 
     def made() -> dict[Path, int]:
         files = [p for p in tmp_path.rglob("*") if p.is_file()]
-        written_each_time = {"RESULTS.md", "stages.tsv", "launcher_train_nano.log"}
+        written_each_time = {"RESULTS.md", "stages.tsv", "launcher_train_nano.log", ".lock"}
         return {
             p: p.stat().st_mtime_ns
             for p in files

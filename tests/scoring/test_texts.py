@@ -1,15 +1,9 @@
-"""Tables that are damaged are refused with file and line; rules are the same for both texts."""
+"""Rules by which texts are compared are the same for both of them."""
 
 import pytest
 
-from mome.scoring import texts, wer
+from mome.scoring import wer
 from mome.scoring.texts import Rules
-
-
-def test_tables_are_read_in_their_order(tmp_path):
-    (tmp_path / "text").write_bytes(b"\xef\xbb\xbfb one  two \r\na\nc\t\xc3\xa9t\xc3\xa9")
-    table = texts.read_table(tmp_path / "text")
-    assert list(table.items()) == [("b", "one  two"), ("a", ""), ("c", "été")]
 
 
 @pytest.mark.parametrize(

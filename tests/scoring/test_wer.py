@@ -1,3 +1,5 @@
+"""Error rates: counts by alignment, and texts that do not fit."""
+
 import pytest
 from conftest import random_texts
 
@@ -36,18 +38,18 @@ def test_counts_by_hand():
     assert wer.Score(**total.as_dict()) == total
 
 
-def test_missing_and_extra_hypotheses_are_errors():
-    with pytest.raises(ValueError, match=r"1 of 2 utterances \(b\) have no hypothesis"):
+def test_missing_and_extra_hypotheses_are_errors(refused):
+    with refused("no hypothesis", r"1 of 2 utterances \(b\) have no hypothesis"):
         wer.score({"a": "x", "b": "y"}, {"a": "x"})
-    with pytest.raises(ValueError, match=r"1 of 2 utterances \(c\) have no reference"):
+    with refused("no reference", r"1 of 2 utterances \(c\) have no reference"):
         wer.score({"a": "x"}, {"a": "x", "c": "y"})
-    with pytest.raises(ValueError, match=r"1 of 1 utterances \(a\) have no speaker"):
+    with refused("no speaker", r"1 of 1 utterances \(a\) have no speaker"):
         wer.score({"a": "x"}, {"a": "x"}, utt2spk={})
 
 
-def test_an_error_names_a_few_utterances_of_many():
+def test_an_error_names_a_few_utterances_of_many(refused):
     refs = dict.fromkeys("edcba", "x")
-    with pytest.raises(ValueError, match=r"5 of 5 utterances \(a, b, c, \.\.\.\) have no hyp"):
+    with refused("nothing was decoded", r"5 of 5 utterances \(a, b, c, \.\.\.\) have no hyp"):
         wer.score(refs, {})
 
 

@@ -22,7 +22,7 @@ def test_deepspeed_gets_our_settings_beside_those_of_its_file(tmp_path):
     [
         ("{", "this is not JSON: Expecting"),
         ("", "this is not JSON: Expecting value"),
-        ("[]", "must hold settings by name, such as {}, and holds a list"),
+        ("[]", "must hold values by name, such as {}, and holds a list"),
         ("3", "and holds a int"),
         ("null", "and holds a NoneType"),
         ('{"optimizer": {}}', "sets optimizer, which train.lr, train.betas and"),
@@ -34,19 +34,19 @@ def test_deepspeed_gets_our_settings_beside_those_of_its_file(tmp_path):
         ('{"zero_optimization": {"stage": 4}}', "stage must be 0, 1, 2 or 3, got 4"),
         ('{"zero_optimization": {"stage": "2"}}', "stage must be 0, 1, 2 or 3, got '2'"),
         ('{"zero_optimization": {"stage": true}}', "stage must be 0, 1, 2 or 3, got True"),
-        (b"\xff\xfe{}", "this is not JSON"),
+        (b"\xff\xfe{}", "line 1: byte 0xff is not UTF-8"),
     ],
 )
-def test_a_file_of_another_form_is_refused_in_one_line(tmp_path, text, message):
+def test_a_file_of_another_form_is_refused_in_one_line(tmp_path, text, message, tell, refused):
     path = tmp_path / "zero.json"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    with pytest.raises(ValueError, match=rf"zero\.json.*{message}") as error:
+    with refused(f"a file with {text!r}", rf"zero\.json.*{message}") as error:
         engine_settings.read(path)
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"zero\.json is missing: train\.deepspeed names"):
+def test_a_missing_file_is_named(tmp_path, tell, refused):
+    with refused("no file", r"zero\.json is missing: train\.deepspeed names", FileNotFoundError):
         engine_settings.read(tmp_path / "zero.json")
 
 
@@ -57,9 +57,9 @@ def test_a_missing_file_is_named(tmp_path):
         ({}, {"features": "online", "video_lora_rank": 4}, "cannot train the video encoder"),
     ],
 )
-def test_what_zero_3_cannot_shard_is_refused(tmp_path, model, encoders, message):
+def test_what_zero_3_cannot_shard_is_refused(tmp_path, model, encoders, message, tell, refused):
     path = tmp_path / "zero.json"
     path.write_text(json.dumps({"zero_optimization": {"stage": 3}}))
     cfg = Config(EncodersConfig(**encoders), ModelConfig(**model))
-    with pytest.raises(ValueError, match=f"ZeRO 3 {message}"):
+    with refused(f"ZeRO 3: {message}", f"ZeRO 3 {message}"):
         engine_settings.build(cfg, path, bf16=True)

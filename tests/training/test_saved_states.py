@@ -81,14 +81,18 @@ class Call:
 
 
 @pytest.mark.parametrize("zipped", [True, False])
-def test_a_state_that_would_run_a_program_is_refused_and_does_not_run_it(exp_dir, tmp_path, zipped):
+def test_a_state_that_would_run_a_program_is_refused_and_does_not_run_it(
+    exp_dir, tmp_path, zipped, refused
+):
     trap = tmp_path / "trap"
     for path in state_files(exp_dir):
         before = path.read_bytes()
         state = torch.load(path, weights_only=False)
         state |= {"more": Call(f"touch {trap}")}
         torch.save(state, path, _use_new_zipfile_serialization=zipped)
-        with pytest.raises(ValueError, match=rf"{path.name} names posix.system, which no saved"):
+        with refused(
+            f"a program in {path.name}", rf"{path.name} names posix.system, which no saved"
+        ):
             newest(exp_dir)
         assert not trap.exists()
         torch.load(path, weights_only=False)  # what DeepSpeed does
@@ -149,15 +153,15 @@ def test_a_wrong_note_of_the_latest_state_does_not_matter(exp_dir, text):
     assert newest(exp_dir) == "step_12"
 
 
-def test_without_a_whole_state_the_folder_and_its_faults_are_named(exp_dir):
+def test_without_a_whole_state_the_folder_and_its_faults_are_named(exp_dir, refused):
     for step in (8, 12):
         for path in state_files(exp_dir, step):
             path.unlink()
-    with pytest.raises(ValueError, match=r"holds no state to continue from: .*step_12 lacks"):
+    with refused("no state is whole", r"holds no state to continue from: .*step_12 lacks"):
         newest(exp_dir)
     shutil.rmtree(exp_dir / "checkpoints/step_8")
     shutil.rmtree(exp_dir / "checkpoints/step_12")
-    with pytest.raises(ValueError, match=r"it has no step_<n>; bring back a copy, or delete"):
+    with refused("no state at all", r"it has no step_<n>; bring back a copy, or delete"):
         newest(exp_dir)
 
 
@@ -172,15 +176,17 @@ def test_a_run_that_was_killed_before_its_first_state_starts_anew(exp_dir, caplo
     assert newest(exp_dir / "none") is None
 
 
-def test_a_state_of_another_step_or_number_of_processes_is_no_state_of_this_run(exp_dir):
+def test_a_state_of_another_step_or_number_of_processes_is_no_state_of_this_run(exp_dir, refused):
     folder = exp_dir / "checkpoints"
     shutil.rmtree(folder / "step_12")
     (folder / "step_8").rename(folder / "step_12")
-    with pytest.raises(ValueError, match="step_12 holds the state of step 8"):
+    with refused("a state of another step", "step_12 holds the state of step 8"):
         newest(exp_dir)
     (folder / "step_12").rename(folder / "step_8")
     if num_processes(exp_dir) == 2:
-        with pytest.raises(ValueError, match=r"saved by 2 processes, and .* to 4: train with 2"):
+        with refused(
+            "another number of processes", r"saved by 2 processes, and .* to 4: train with 2"
+        ):
             saved_states.newest_whole(exp_dir, 4)
     else:
         assert saved_states.newest_whole(exp_dir, 4) == "step_8"
@@ -198,17 +204,16 @@ class Engine:
         return folder, state
 
 
-def test_weights_that_are_missing_or_of_another_shape_are_refused(tmp_path):
+def test_weights_that_are_missing_or_of_another_shape_are_refused(tmp_path, refused):
     path = save_state(tmp_path, 8) / MODEL
     engine, state = Engine(), torch.load(path)
     assert saved_states.load(engine, tmp_path, "step_8")["step"] == 8
     name = next(name for name in state["module"] if "router" in name)
     weight = state["module"].pop(name)
     torch.save(state, path)
-    with pytest.raises(ValueError, match=rf"step_8 lacks 1 of the trained weights, such as {name}"):
+    with refused("a weight is missing", rf"step_8 lacks 1 of the trained weights, such as {name}"):
         saved_states.load(engine, tmp_path, "step_8")
     state["module"][name] = weight[:1]
     torch.save(state, path)
-    with pytest.raises(ValueError, match=r"step_8 is of another model: .*size mismatch") as error:
+    with refused("a weight of another shape", r"step_8 is of another model: size mismatch for"):
         saved_states.load(engine, tmp_path, "step_8")
-    assert "\n" not in str(error.value)

@@ -319,13 +319,14 @@ class Diverging(Engine):
 @pytest.mark.parametrize("most_unwritten", [0, 1])
 @pytest.mark.parametrize("batch", [4, 5])
 def test_a_loss_that_is_not_finite_stops_the_run_before_anything_is_saved(
-    tmp_path, features, batch, most_unwritten
+    tmp_path, features, batch, most_unwritten, refused
 ):
     trainer = trainer_in(tmp_path, features, data_workers="0")
     trainer.engine = engine = Diverging(trainer.engine, batch, "loss")
     trainer.most_unwritten = most_unwritten  # 1 on a GPU, which is asked a step later
-    with pytest.raises(
-        ValueError, match=r"step 3: the loss is not finite in the batch of s\d"
+    with refused(
+        f"a loss that is not finite, batch {batch}",
+        r"step 3: the loss is not finite in the batch of s\d",
     ) as e:
         run(trainer, features)
     assert "checkpoints/step_2, and --resume continues from it" in str(e.value)
@@ -335,19 +336,25 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_anything_is_saved(
     assert saved_states.newest_whole(tmp_path, 1) == "step_2"
 
 
-def test_a_gradient_that_is_not_finite_stops_the_run_before_it_is_saved(tmp_path, features):
+def test_a_gradient_that_is_not_finite_stops_the_run_before_it_is_saved(
+    tmp_path, features, refused
+):
     trainer = trainer_in(tmp_path, features, valid_every=100)
     trainer.engine = Diverging(trainer.engine, 7, "gradient")  # the last one before step 4 is saved
-    with pytest.raises(ValueError, match=r"step 4: the weights .* are not finite, so .*step_4 is"):
+    with refused(
+        "a gradient that is not finite", r"step 4: the weights .* are not finite, so .*step_4 is"
+    ):
         run(trainer, features)
     assert [p.name for p in checkpoint.steps(tmp_path)] == ["step_2"]
 
 
-def test_a_validation_loss_that_is_not_finite_stops_the_run(tmp_path, features):
+def test_a_validation_loss_that_is_not_finite_stops_the_run(tmp_path, features, refused):
     trainer = trainer_in(tmp_path, features)
     with torch.no_grad():
         next(iter(trainer.engine.module.trained().values())).fill_(math.nan)
-    with pytest.raises(ValueError, match="step 0: the validation loss is nan: lower"):
+    with refused(
+        "a validation loss that is not finite", "step 0: the validation loss is nan: lower"
+    ):
         trainer.validate()
     assert not (tmp_path / "best").exists()
 

