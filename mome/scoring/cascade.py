@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from mome.compression import Scale
+from mome.data import tables as data_tables
 from mome.scoring import statistics, tables, wer
-from mome.scoring.texts import read_table
 from mome.transcription.cascade import NEVER, tokens_per_second
 
 ALWAYS = 1.0  # a threshold above all scores, which are 0 at most
@@ -209,9 +209,10 @@ def read(
         )
     record = json.loads((folder / "decode.json").read_text(encoding="utf-8"))
     data = data_dir / Path(record["data"]).name
-    refs, hyps, speakers = (
-        read_table(p) for p in (data / "text", folder / "text", data / "utt2spk")
+    refs, hyps = (
+        data_tables.read(p, ours=False, needs_value=False) for p in (data / "text", folder / "text")
     )
+    speakers = data_tables.read(data / "utt2spk", ours=False)
     lengths_s = read_numbers(data / "utt2dur")
     try:
         aligned = wer.score(refs, hyps, speakers).aligned
@@ -227,7 +228,7 @@ def read(
 def read_numbers(path: Path) -> dict[str, float]:
     """A Kaldi table of numbers by utterance; ValueError that names what is none."""
     found = {}
-    for utterance, text in read_table(path, needs_value=True).items():
+    for utterance, text in data_tables.read(path, ours=False).items():
         try:
             found[utterance] = float(text)
         except ValueError:

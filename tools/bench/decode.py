@@ -104,7 +104,7 @@ def untrained(shape: str, device: str, dtype: torch.dtype) -> Subject:
         encoders = {"audio": whisper(device, 384, 4, 6), "video": avhubert(device, **SMALL)}
     else:
         encoders = random_encoders(shape, device, pad=False)
-    dims = {stream: encoder.dim for stream, encoder in encoders.items()}
+    dims: dict[str, Any] = {stream: encoder.dim for stream, encoder in encoders.items()}
     bare = sharing(llm)
     model: Any = MoMEModel(cfg, llm, Words(), dims)
     for adapter in adapters(llm):  # as after training
@@ -237,7 +237,7 @@ def calls_of(subject: Subject, case: Case, scale: Scale) -> tuple[dict[str, Call
     num_tokens = max(hypothesis.num_tokens for hypothesis in found)
     with torch.inference_mode():
         prompt_BND = pad_left(subject.model.prompts(scale, **case.batch))[0]
-    calls = {
+    calls: dict[str, Callable] = {
         "mome": partial(decoding.decode, subject.model, *given, fill=subject.fill),
         "peers": partial(as_peers, subject, case, scale),
         "loop": partial(decoding.decode, subject.loop, *given, fill=subject.fill),
