@@ -155,12 +155,8 @@ def load_model(
     cfg = checkpoint.resolve(cfg, model_dir, base_dirs)
     try:
         llm, tokenizer = load_llm(cfg.model, device)
-    except OSError as error:
-        reason = str(error).strip().splitlines()[0]
-        raise FileNotFoundError(
-            f"{model_dir} needs the LLM {cfg.model.llm}, which is no folder here and cannot be"
-            f" loaded from the hub ({reason}): give the folder that it is in (--base)"
-        ) from None
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{model_dir} needs its LLM: {error} (--base)") from None
     if (model_dir / checkpoint.TOKENIZER).is_dir():
         tokenizer = AutoTokenizer.from_pretrained(model_dir / checkpoint.TOKENIZER)
     checkpoint.check(model_dir, cfg, llm, tokenizer)

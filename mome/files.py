@@ -35,7 +35,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
         yield tmp_path
         os.replace(tmp_path, path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # that of a full disk names none
+        if error.strerror and error.filename is None:  # as that of a full disk
+            raise OSError(error.errno, error.strerror, str(path)) from error
         raise
     finally:
         tmp_path.unlink(missing_ok=True)

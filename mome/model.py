@@ -16,6 +16,7 @@ Shape key
 import contextlib
 import importlib.util
 import logging
+import os
 from collections.abc import Iterable
 from typing import Any
 
@@ -375,11 +376,16 @@ def load_llm(
 
 
 def _pretrained(kind: Any, name: str, **options: Any) -> Any:
-    """What transformers reads of an LLM; ValueError, in one line, when it cannot."""
+    """What transformers reads of an LLM; an error of one line when it cannot."""
     try:
         return kind.from_pretrained(name, **options)
     except Exception as error:  # of many kinds, some of them Exception itself
         reason = str(error).strip().splitlines()[0]
+        if not os.path.isdir(name):
+            raise FileNotFoundError(
+                f"the LLM {name} is no folder here and cannot be loaded from the hub ({reason}):"
+                " give the folder that it is in"
+            ) from error
         raise ValueError(f"model.llm {name} cannot be read ({reason}): fetch it again") from error
 
 

@@ -55,7 +55,9 @@ def test_without_the_llm_it_is_found_by_its_hash_in_a_folder_that_is_named(work,
     slim = tmp_path / "slim"
     shutil.copytree(work.root / "slim", slim)
     with refused(
-        "the LLM is gone", "needs the LLM downloads/baby-llm, which", FileNotFoundError
+        "the LLM is gone",
+        "needs its LLM: the LLM downloads/baby-llm is no folder here",
+        FileNotFoundError,
     ) as error:
         mome.load_model(slim, "cpu")
     assert "\n" not in str(error.value)

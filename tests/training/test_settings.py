@@ -124,7 +124,7 @@ def test_a_backend_that_is_not_installed_is_named_with_the_command(monkeypatch, 
 
 def test_a_deepspeed_file_that_is_not_json_is_refused(tmp_path, refused):
     (tmp_path / "zero.json").write_text("{")
-    with refused("a DeepSpeed file that is not JSON", r"zero\.json: this is not JSON"):
+    with refused("a DeepSpeed file that is not JSON", r"zero\.json, line 1: this is not JSON"):
         checked(train_args="train.deepspeed=zero.json", work_dir=str(tmp_path))
 
 
