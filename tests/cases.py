@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 
 def line_of(case: str, error: object) -> str:
     """The line that a person reads of an error; AssertionError when it is not one line in words."""
-    line = in_words(error) if isinstance(error, OSError) else str(error)
+    line = (in_words(error) if isinstance(error, OSError) else str(error)).removesuffix("\n")
     assert len(line.splitlines()) == 1, f"{case}: {line!r} is not one line"
     assert len(line) > 10, f"{case}: {line!r} says nothing"
     for sign in NO_WORDS:
@@ -36,7 +36,7 @@ def tell(request, record_property, tmp_path_factory) -> Callable[[str, object], 
 
     def tell(case: str, error: object) -> str:
         line = line_of(case, error)
-        shown = re.sub(folder, ".", re.sub(f"{folder}/", "", line))
+        shown = re.sub(folder, ".", re.sub(f"{folder}/", "", line)).replace(f"{ROOT}/", "")
         record_property("case", [str(file), about, case, shown])
         return line
 
