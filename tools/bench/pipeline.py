@@ -134,13 +134,14 @@ class Watch:
 def transcribe(began: float, argv: list[str]) -> dict[str, float]:
     """Run `mome transcribe` in this process; seconds of its parts."""
     import mome.bin.transcribe as command
-    from mome import decoding, search, transcription
+    from mome import decoding, search
     from mome.data import audio, crops, faces, landmarks, video
     from mome.encoders import AudioEncoder, VideoEncoder
+    from mome.transcription import load
 
     watch = Watch()
     places = [
-        (transcription, "load_model", "start"),
+        (load, "load_model", "start"),
         (audio, "read", "sound"),
         (landmarks, "find_faces", "face"),
         (faces, "crop", "crops"),
