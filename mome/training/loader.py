@@ -48,7 +48,12 @@ class ReadAhead:
         )
 
     def __iter__(self) -> Generator[dict]:
-        batches = iter(self.loader)  # starts the workers
+        # Workers inherit the mask, so that no SIGTERM ends one before `start_worker` has begun.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        try:
+            batches = iter(self.loader)  # starts the workers
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         try:
             while True:
                 start = time.monotonic()
