@@ -2,12 +2,14 @@
 
 import operator
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 import torch
 from conftest import is_running
@@ -54,6 +56,18 @@ def test_reading_ahead_leaves_the_global_random_numbers_alone(features):
     before = torch.get_rng_state()
     list(ReadAhead(features["train"], draws(features["train"]), "1", CPU))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_sigterm_ends_no_worker_that_is_not_ready_yet(features, monkeypatch):
+    """A worker has the signal blocked from its first moment on, and its parent as before."""
+    monkeypatch.setattr(loader, "start_worker", None)  # none is ready
+    batches = iter(ReadAhead(features["train"], draws(features["train"]), "1", CPU))
+    next(batches)
+    (worker,) = psutil.Process().children()
+    (mask,) = re.findall(r"SigBlk:\t(\w+)", Path(f"/proc/{worker.pid}/status").read_text())
+    assert int(mask, 16) >> (signal.SIGTERM - 1) & 1
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    batches.close()
 
 
 @pytest.mark.parametrize("num_workers", ["0", "2"])
