@@ -61,9 +61,10 @@ def test_reading_ahead_leaves_the_global_random_numbers_alone(features):
 def test_sigterm_ends_no_worker_that_is_not_ready_yet(features, monkeypatch):
     """A worker has the signal blocked from its first moment on, and its parent as before."""
     monkeypatch.setattr(loader, "start_worker", None)  # none is ready
+    others = psutil.Process().children()  # of other tests
     batches = iter(ReadAhead(features["train"], draws(features["train"]), "1", CPU))
     next(batches)
-    (worker,) = psutil.Process().children()
+    (worker,) = set(psutil.Process().children()) - set(others)
     (mask,) = re.findall(r"SigBlk:\t(\w+)", Path(f"/proc/{worker.pid}/status").read_text())
     assert int(mask, 16) >> (signal.SIGTERM - 1) & 1
     assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
