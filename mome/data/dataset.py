@@ -20,6 +20,7 @@ from mome.data import AUDIO_FPS, VIDEO_FPS
 
 FRAME_S = 1 / VIDEO_FPS  # seconds in a frame of the budget
 AUDIO_FRAMES = AUDIO_FPS // VIDEO_FPS  # audio frames (20 ms) in a frame of the budget (40 ms)
+FRAMES_BESIDE = 30  # what the prompt and the text of an utterance cost, in such frames, about
 
 
 @dataclass(frozen=True)
@@ -183,12 +184,28 @@ def plan(lengths: list[int], max_frames: int, rng: np.random.Generator | None) -
     return batches
 
 
+def deal(
+    batches: list[list[int]], costs: list[int], world: int, begun: int, rng: np.random.Generator
+) -> list[list[int]]:
+    """An epoch's batches in an order in which `world` devices at a time have as much to do.
+
+    The first ones complete a group of which `begun` batches are of the epoch before; they and those
+    that are left at the end are the cheapest. The other groups come in random order.
+    """
+    order = np.argsort(costs, kind="stable")
+    first, order = np.split(order, [-begun % world])
+    last, order = np.split(order, [len(order) % world])
+    groups = rng.permuted(rng.permutation(order.reshape(-1, world)), axis=1)
+    return [batches[i] for i in (*first, *groups.flat, *last)]
+
+
 @dataclass(frozen=True)
 class Sampler:
     """The endless stream of training batches, cut into steps and devices.
 
     Batch k of the stream goes to step k // (accumulation * world). So all devices have equally many
-    batches, and none is dropped or repeated at the end of an epoch.
+    batches, and none is dropped or repeated at the end of an epoch. Batches that devices run at the
+    same time cost about as much: no device waits long for another one.
     """
 
     lengths: list[int]
@@ -209,7 +226,7 @@ class Sampler:
         per_step = self.accumulation * self.world
         k, step = 0, []
         for epoch in range(10**9):
-            batches = self._plan(epoch)
+            batches = self._plan(epoch, k)
             if k + len(batches) <= start * per_step:
                 k += len(batches)
                 continue
@@ -234,9 +251,14 @@ class Sampler:
         counts = [len(self._plan(epoch)) for epoch in range(num_epochs)]
         return [-(-k // (self.accumulation * self.world)) for k in itertools.accumulate(counts)]
 
-    def _plan(self, epoch: int) -> list[list[int]]:
-        """The batches of an epoch, of all devices."""
-        return plan(self.lengths, self.max_frames, np.random.default_rng([self.seed, epoch]))
+    def _plan(self, epoch: int, before: int = 0) -> list[list[int]]:
+        """The batches of an epoch, of all devices, after those `before` it."""
+        rng = np.random.default_rng([self.seed, epoch])
+        batches = plan(self.lengths, self.max_frames, rng)
+        if self.world == 1:
+            return batches
+        costs = [len(b) * (max(self.lengths[i] for i in b) + FRAMES_BESIDE) for b in batches]
+        return deal(batches, costs, self.world, before, rng)
 
     def describe(self) -> str:
         """One line about a step: the most that it can hold, and what it holds on average."""

@@ -187,8 +187,18 @@ def frame_phones(path: Path, num_frames: int) -> np.ndarray:
     return labels
 
 
-def batches(clips: list[Clip], batch_frames: int, rng: np.random.Generator) -> Iterator[list[Clip]]:
-    """Endless random batches of clips of similar length, about `batch_frames` frames each."""
+def batches(
+    clips: list[Clip],
+    batch_frames: int,
+    rng: np.random.Generator,
+    shared: np.random.Generator,
+    num_jobs: int = 1,
+) -> Iterator[list[Clip]]:
+    """Endless random batches of clips of similar length, about `batch_frames` frames each.
+
+    `shared` draws the same in all processes: at the same time, they get batches that cost about the
+    same, and none waits long. Who has more batches than another leaves some out, each time others.
+    """
     lengths = np.array([len(clip.phones) for clip in clips])
     while True:
         order = np.argsort(lengths + rng.uniform(0, 4, len(lengths)), kind="stable")
@@ -200,7 +210,12 @@ def batches(clips: list[Clip], batch_frames: int, rng: np.random.Generator) -> I
                 group = []
             group.append(i)
         groups.append(group)
-        for j in rng.permutation(len(groups)):
+        groups.sort(key=lambda group: len(group) * max(lengths[group]))
+        fewest = torch.tensor(len(groups))
+        if num_jobs > 1:
+            dist.all_reduce(fewest, dist.ReduceOp.MIN)
+        kept = np.sort(rng.choice(len(groups), int(fewest), replace=False))
+        for j in kept[shared.permutation(len(kept))]:
             yield [clips[i] for i in groups[j]]
 
 
@@ -241,7 +256,8 @@ def fit(
     """Train encoder and classifier together: cross-entropy of each frame's phone."""
     rng = np.random.default_rng([schedule.seed, rank])
     parameters = [*encoder.parameters(), *classifier.parameters()]
-    groups = batches(clips, schedule.batch_frames // num_jobs, rng)
+    shared = np.random.default_rng([schedule.seed, num_jobs])
+    groups = batches(clips, schedule.batch_frames // num_jobs, rng, shared, num_jobs)
     encoder.train()
     dtype, loss_mean = fast_dtype("cpu"), 0.0
     optimizer = Muon(parameters, 0.05, dtype, rank, num_jobs)

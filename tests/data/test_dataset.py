@@ -88,11 +88,31 @@ def test_steps_go_on_after_a_restart_as_they_would_have():
     assert take(s, 40)[25:] == take(s, 15, start=25)
 
 
-def test_devices_and_accumulation_share_one_stream():
-    alone = [batch for step in take(sampler(accumulation=6), 4) for batch in step]
-    parts = [take(sampler(rank=r, world=3, accumulation=2), 4) for r in range(3)]
-    shared = [parts[r][step][a] for step in range(4) for a in range(2) for r in range(3)]
-    assert shared == alone
+def test_accumulation_takes_more_of_the_same_stream():
+    one, two = sampler(), sampler(accumulation=2)
+    stream = [picks for step in take(one, 24) for picks, _ in step]
+    assert [picks for step in take(two, 12) for picks, _ in step] == stream
+
+
+@pytest.mark.parametrize("world", [2, 3, 8])
+def test_devices_have_about_as_much_to_do_at_the_same_time(world):
+    lengths = np.random.default_rng(0).integers(40, 120, 1803).tolist()
+    devices = [Sampler(lengths, 320, 0, rank=r, world=world) for r in range(world)]
+    one = [len(plan(lengths, 320, np.random.default_rng([0, epoch]))) for epoch in range(3)]
+    assert any(np.cumsum(one)[:2] % world), "epochs end within a step"
+    steps = list(zip(*(take(s, -(-sum(one) // world)) for s in devices), strict=True))
+    batches = [draw for step in steps for device in step for draw in device]
+    stream = [[p.index for p in picks] for picks, _ in batches]
+    for begin, end in itertools.pairwise([0, *np.cumsum(one)]):
+        assert sorted(itertools.chain(*stream[begin:end])) == [*range(1803)], "each once an epoch"
+    cost = np.array([len(b) * (max(lengths[i] for i in b) + 30) for b in stream])
+    cost = cost.reshape(-1, world)
+    assert cost.max(axis=1).sum() < 1.02 * cost.mean(axis=1).sum()
+    shuffled = np.random.default_rng(1).permutation(cost.ravel()).reshape(-1, world)
+    assert shuffled.max(axis=1).sum() > 1.05 * cost.mean(axis=1).sum(), "what it saves"
+    assert abs(np.corrcoef(cost.mean(axis=1), range(len(cost)))[0, 1]) < 0.15, "in no order"
+    restarted = list(itertools.islice(devices[1].steps(90), 20))
+    assert restarted == take(devices[1], 110)[90:]
 
 
 def test_what_is_left_out_is_in_no_batch(feats):

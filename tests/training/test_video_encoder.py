@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch.distributed as dist
 
 from mome.training.video_encoder import (
     Clip,
@@ -30,13 +31,30 @@ def clips_of(lengths: list[int]) -> list[Clip]:
 
 def test_an_epoch_has_each_clip_once_in_batches_within_the_budget():
     clips = clips_of([10, 11, 12, 20, 21, 40])
-    endless = batches(clips, 40, np.random.default_rng(0))
+    endless = batches(clips, 40, np.random.default_rng(0), np.random.default_rng(0))
     seen = []
     while len(seen) < len(clips):
         batch = next(endless)
         assert len(batch) * max(len(clip.phones) for clip in batch) <= 40 + 4  # jitter of lengths
         seen += [int(clip.phones[0]) for clip in batch]
     assert sorted(seen) == list(range(len(clips)))
+
+
+def test_two_processes_get_batches_of_about_the_same_cost_at_the_same_time(monkeypatch):
+    lengths = np.random.default_rng(0).integers(20, 80, 400)
+    fewest = 118  # of the batches of both
+    monkeypatch.setattr(dist, "all_reduce", lambda count, _: count.fill_(fewest))
+    costs, seen = [], []
+    for rank in range(2):
+        own, shared = np.random.default_rng([7, rank]), np.random.default_rng(7)
+        endless = batches(clips_of([*lengths[rank::2]]), 120, own, shared, num_jobs=2)
+        epoch = [next(endless) for _ in range(fewest)]
+        costs.append([len(batch) * max(len(clip.phones) for clip in batch) for batch in epoch])
+        seen.append([int(clip.phones[0]) for batch in epoch for clip in batch])
+    assert all(len(set(clips)) == len(clips) > 185 for clips in seen), "each once, few left out"
+    assert np.max(costs, axis=0).sum() < 1.02 * np.mean(costs, axis=0).sum()
+    shuffled = [np.random.default_rng(rank).permutation(c) for rank, c in enumerate(costs)]
+    assert np.max(shuffled, axis=0).sum() > 1.05 * np.mean(costs, axis=0).sum(), "what it saves"
 
 
 @pytest.mark.parametrize("rng", [None, np.random.default_rng(0)])
