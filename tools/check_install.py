@@ -34,6 +34,7 @@ NEEDED = {
 OPTIONAL = {
     "mediapipe": ("mediapipe", "finding mouths (--landmarks mediapipe)"),
     "espeakng_loader": ("espeakng-loader", "speech of the mini corpus"),
+    "cmeel": ("cmeel-mimalloc", "memory of training on a CPU, at once"),
     "gguf": ("gguf", "SmolLM2 from a package, when there is no hub"),
 }
 

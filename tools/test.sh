@@ -9,6 +9,7 @@ cd "$(dirname "$0")/.."
 tools/install.sh
 # shellcheck disable=SC1091
 . .venv/bin/activate
+unset PYTHONDONTWRITEBYTECODE # each process of a test would compile what it imports anew
 export LC_ALL=C.UTF-8 OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false HF_HUB_OFFLINE=1
 
 ruff check .

@@ -151,7 +151,7 @@ make_media() {
 }
 
 make_features() {
-  local set options noisy_snrs extract sets_at_once=1 stored=(train valid "${test_sets[@]}")
+  local set options noisy_snrs extract sets_at_once=1 clean_made=false stored=(train valid "${test_sets[@]}")
   audio_encoder=$(setting encoders.audio)
   video_encoder=$(setting encoders.video)
   if [ -f "$recipe_dir/local/video_encoder.sh" ]; then # the corpus has no pretrained one
@@ -172,7 +172,8 @@ make_features() {
   for set in "${stored[@]}"; do
     options=(--audio_encoder "$audio_encoder" --video_encoder "$video_encoder")
     if [[ $set == *_* ]]; then # other sound, the mouths of test, whose features are made before
-      while [ -n "$(jobs -p)" ]; do wait -n; done
+      while [ "$clean_made" = false ] && [ -n "$(jobs -p)" ]; do wait -n; done
+      clean_made=true
       options+=(--video_from "$feats/${set%%_*}")
     fi
     options+=(--store_rate "$(setting encoders.store_rate)" "${skip_options[@]}")
@@ -202,7 +203,7 @@ train() {
   elif [ "$(setting encoders.features)" = online ]; then
     sets=(--train_set data/train --train_mouths dump/mouths/train --valid_set "$feats/valid")
   fi
-  run_training --config "$train_config" --exp_dir "$exp" "${sets[@]}" --resume "${train_overrides[@]}"
+  with_mimalloc run_training --config "$train_config" --exp_dir "$exp" "${sets[@]}" --resume "${train_overrides[@]}"
 }
 
 decode_all() {
@@ -219,7 +220,7 @@ decode_all() {
   devices=$(num_devices)
   OMP_NUM_THREADS=$(($(cores) > devices ? $(cores) / devices : 1))
   [ "${#scales[@]}" = 0 ] || options=(--scales "${scales[@]}")
-  run_jobs "dump/logs/decode_$tag" "$devices" "$(gpu_options)" python -m mome.bin.decode "$exp" \
+  with_mimalloc run_jobs "dump/logs/decode_$tag" "$devices" "$(gpu_options)" python -m mome.bin.decode "$exp" \
     "${decode_overrides[@]}" --model "$decode_model" --feats "$feats" --data data \
     "${options[@]}" --sets "${sets[@]}"
 }

@@ -9,6 +9,7 @@ if [ "${MOME_ENV:-}" != none ]; then
   "$MOME_ROOT/tools/install.sh" || exit 1
   # shellcheck disable=SC1091
   . "$MOME_ROOT/.venv/bin/activate"
+  unset PYTHONDONTWRITEBYTECODE # each command would compile what it imports anew, for 10 seconds
 fi
 
 export LC_ALL=C               # Kaldi data directories sort by bytes

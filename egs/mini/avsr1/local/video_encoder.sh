@@ -3,5 +3,5 @@
 # shellcheck shell=bash disable=SC2154  # settings come from avsr.sh
 
 # The weights depend on the number of processes: two on every machine, unless --nj is given.
-python -m mome.bin.pretrain_video data/train dump/mouths/train \
+with_mimalloc python -m mome.bin.pretrain_video data/train dump/mouths/train \
   data/valid dump/mouths/valid "$video_encoder" --num_jobs "${nj/auto/2}" "${video_options[@]}"
