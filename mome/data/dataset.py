@@ -185,18 +185,18 @@ def plan(lengths: list[int], max_frames: int, rng: np.random.Generator | None) -
 
 
 def deal(
-    batches: list[list[int]], costs: list[int], world: int, begun: int, rng: np.random.Generator
+    batches: list[list[int]], costs: list[int], size: int, begun: int, rng: np.random.Generator
 ) -> list[list[int]]:
-    """An epoch's batches in an order in which `world` devices at a time have as much to do.
+    """An epoch's batches in an order in which the `size` batches of a step cost about the same.
 
-    The first ones complete a group of which `begun` batches are of the epoch before; they and those
-    that are left at the end are the cheapest. The other groups come in random order.
+    The first ones complete a step of which `begun` batches are of the epoch before; they and those
+    that are left at the end are the cheapest. The other steps come in random order.
     """
     order = np.argsort(costs, kind="stable")
-    first, order = np.split(order, [-begun % world])
-    last, order = np.split(order, [len(order) % world])
-    groups = rng.permuted(rng.permutation(order.reshape(-1, world)), axis=1)
-    return [batches[i] for i in (*first, *groups.flat, *last)]
+    first, order = np.split(order, [-begun % size])
+    last, order = np.split(order, [len(order) % size])
+    steps = rng.permuted(rng.permutation(order.reshape(-1, size)), axis=1)
+    return [batches[i] for i in (*first, *steps.flat, *last)]
 
 
 @dataclass(frozen=True)
@@ -204,8 +204,8 @@ class Sampler:
     """The endless stream of training batches, cut into steps and devices.
 
     Batch k of the stream goes to step k // (accumulation * world). So all devices have equally many
-    batches, and none is dropped or repeated at the end of an epoch. Batches that devices run at the
-    same time cost about as much: no device waits long for another one.
+    batches, and none is dropped or repeated at the end of an epoch. The batches of a step cost
+    about the same: no device waits long for another one.
     """
 
     lengths: list[int]
@@ -255,10 +255,10 @@ class Sampler:
         """The batches of an epoch, of all devices, after those `before` it."""
         rng = np.random.default_rng([self.seed, epoch])
         batches = plan(self.lengths, self.max_frames, rng)
-        if self.world == 1:
+        if self.world * self.accumulation == 1:
             return batches
         costs = [len(b) * (max(self.lengths[i] for i in b) + FRAMES_BESIDE) for b in batches]
-        return deal(batches, costs, self.world, before, rng)
+        return deal(batches, costs, self.world * self.accumulation, before, rng)
 
     def describe(self) -> str:
         """One line about a step: the most that it can hold, and what it holds on average."""

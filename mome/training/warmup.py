@@ -5,7 +5,6 @@ Ours, not the paper's. The LLM itself is not run, so a hundred steps take second
 
 import logging
 import math
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from mome import checkpoint
 from mome.config import Config, TrainConfig
 from mome.data.dataset import Draw, FeatureDataset, Pick
 from mome.model import MoMEModel
-from mome.training.distributed import clock
+from mome.training.distributed import agreed, clock
 from mome.training.loader import ReadAhead
 
 log = logging.getLogger(__name__)
@@ -32,19 +31,16 @@ def prepare_projectors(
     base: dict,
     device: torch.device,
 ) -> None:
-    """Warm up on the first process, then read its result, exp_dir/warmup, on all of them.
+    """Warm up, then read the result, exp_dir/warmup, on all processes.
 
     With `train.ctc_warmup.start_from`, read the result of another run instead.
     """
     warmup, warm_dir = cfg.train.ctc_warmup, exp_dir / "warmup"
     if warmup.num_steps:
-        if dist.get_rank() == 0 and not warm_dir.exists():
-            num_threads = torch.get_num_threads()
-            if device.type == "cpu":  # the others wait
-                torch.set_num_threads(num_threads * int(os.environ.get("LOCAL_SIZE", 1)))
+        if not agreed(warm_dir.exists()):
             warm_up(model, data, cfg.train, device)
-            torch.set_num_threads(num_threads)
-            checkpoint.save(warm_dir, model.trained(), cfg, base)
+            if dist.get_rank() == 0:
+                checkpoint.save(warm_dir, model.trained(), cfg, base)
         dist.barrier()
         checkpoint.copy_parts(model, warm_dir, [""])
     if warmup.start_from:
@@ -52,19 +48,26 @@ def prepare_projectors(
 
 
 def warm_up(model: MoMEModel, data: FeatureDataset, cfg: TrainConfig, device: torch.device) -> None:
-    """Train the projectors of a model that has an `alignment`; progress goes to the log."""
+    """Train the projectors of a model that has an `alignment`; progress goes to the log.
+
+    The processes share each batch; where it cannot be divided, some have one utterance less.
+    """
     assert model.alignment is not None
     warmup = cfg.ctc_warmup
+    world, rank = dist.get_world_size(), dist.get_rank()
     trained = [*model.projectors.parameters(), *model.alignment.parameters()]
     optimizer = torch.optim.AdamW(trained, warmup.lr, weight_decay=0.01)
     start, mean = time.monotonic(), torch.tensor(math.nan)
-    draws = warmup_draws(data, cfg)
+    draws = warmup_draws(data, cfg, rank, world)
     for step, batch in enumerate(ReadAhead(data, draws, cfg.data_workers, device)):
         for group in optimizer.param_groups:
             group["lr"] = warmup.lr * max(0.02, 1 - step / warmup.num_steps)
         loss = model.ctc_loss(**batch)
         optimizer.zero_grad()
-        loss.backward()
+        (loss / world).backward()
+        for parameter in trained:
+            if parameter.grad is not None:  # as that of a projector for another rate is
+                dist.all_reduce(parameter.grad)
         optimizer.step()
         loss = loss.detach()
         mean = loss if step == 0 else 0.95 * mean + 0.05 * loss
@@ -82,14 +85,14 @@ def warm_up(model: MoMEModel, data: FeatureDataset, cfg: TrainConfig, device: to
     optimizer.zero_grad()  # the engine would add gradients that are left to its first step
 
 
-def warmup_draws(data: FeatureDataset, cfg: TrainConfig) -> Iterator[Draw]:
-    """The batches of the warm-up: utterances of any length, drawn anew for each."""
+def warmup_draws(data: FeatureDataset, cfg: TrainConfig, rank: int, world: int) -> Iterator[Draw]:
+    """A process's parts of the batches: utterances of any length, drawn anew for each."""
     rng, num_noisy = np.random.default_rng([cfg.seed, 1]), data.source.num_noisy
-    size = min(cfg.ctc_warmup.batch_size, len(data))
+    size = min(max(cfg.ctc_warmup.batch_size, world), len(data))
     for step in range(cfg.ctc_warmup.num_steps):
         picks = []
         for i in rng.choice(len(data), size, replace=False):
             noisy = num_noisy and rng.random() < cfg.noisy_share
             copy = int(rng.integers(num_noisy)) + 1 if noisy else 0
             picks.append(Pick(int(i), copy, seed=(cfg.seed, 1, step, int(i))))
-        yield picks, None
+        yield picks[rank % size :: world], None

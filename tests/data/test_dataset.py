@@ -88,10 +88,11 @@ def test_steps_go_on_after_a_restart_as_they_would_have():
     assert take(s, 40)[25:] == take(s, 15, start=25)
 
 
-def test_accumulation_takes_more_of_the_same_stream():
-    one, two = sampler(), sampler(accumulation=2)
-    stream = [picks for step in take(one, 24) for picks, _ in step]
-    assert [picks for step in take(two, 12) for picks, _ in step] == stream
+def test_devices_and_accumulation_share_one_stream():
+    alone = [batch for step in take(sampler(accumulation=6), 4) for batch in step]
+    parts = [take(sampler(rank=r, world=3, accumulation=2), 4) for r in range(3)]
+    shared = [parts[r][step][a] for step in range(4) for a in range(2) for r in range(3)]
+    assert shared == alone
 
 
 @pytest.mark.parametrize("world", [2, 3, 8])

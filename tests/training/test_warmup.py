@@ -1,11 +1,18 @@
 """The warm-up: it teaches the projectors alone, repeats itself, and is done once for a run."""
 
+from pathlib import Path
+
 import pytest
 import torch
-from conftest import baby_model
+import torch.distributed as dist
+import torch.multiprocessing as processes
+from conftest import WordTokenizer, baby_model
 
 from mome import checkpoint
-from mome.config import Config, TrainConfig, WarmupConfig
+from mome.config import Config, EncodersConfig, TrainConfig, WarmupConfig
+from mome.data.dataset import FeatureDataset
+from mome.data.features import open_source
+from mome.prompt import text_ids
 from mome.training import warmup
 from mome.training.warmup import prepare_projectors, warm_up
 
@@ -24,7 +31,7 @@ def settings(num_steps: int = 40, **options) -> TrainConfig:
     return TrainConfig(ctc_warmup=WarmupConfig(num_steps=num_steps, batch_size=8, **options))
 
 
-def test_it_lowers_the_ctc_loss_and_changes_only_projectors_and_alignment(features):
+def test_it_lowers_the_ctc_loss_and_changes_only_projectors_and_alignment(features, process_group):
     data = features["train"]
     model, batch = model_for(data), data.collate(list(range(len(data))))
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -36,7 +43,7 @@ def test_it_lowers_the_ctc_loss_and_changes_only_projectors_and_alignment(featur
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_does_not(features):
+def test_the_same_seed_gives_the_same_weights_and_another_does_not(features, process_group):
     def weights(seed: int) -> torch.Tensor:
         model = model_for(features["train"])
         cfg = TrainConfig(seed=seed, ctc_warmup=WarmupConfig(num_steps=3, batch_size=8))
@@ -44,6 +51,29 @@ def test_the_same_seed_gives_the_same_weights_and_another_does_not(features):
         return model.projectors["audio"].out.weight
 
     assert torch.equal(weights(0), weights(0)) and not torch.equal(weights(0), weights(1))
+
+
+def test_two_processes_that_share_the_batches_find_what_one_finds(recipe, tmp_path):
+    processes.spawn(work, (2, recipe, tmp_path), nprocs=2)
+    processes.spawn(work, (1, recipe, tmp_path), nprocs=1)
+    alone = torch.load(tmp_path / "0 of 1")
+    for rank in range(2):
+        torch.testing.assert_close(torch.load(tmp_path / f"{rank} of 2"), alone)
+
+
+def work(rank: int, world: int, recipe: Path, folder: Path) -> None:
+    """A warm-up of five steps in one of the processes; saves the projectors."""
+    meeting = f"file://{folder}/meeting{world}"
+    dist.init_process_group("gloo", meeting, rank=rank, world_size=world)
+    source = open_source(
+        recipe / "dump/feats/train", None, ["audio", "video"], EncodersConfig(), "cpu"
+    )
+    data = FeatureDataset(source, lambda text: text_ids(WordTokenizer(), text))
+    model = model_for(data)
+    warm_up(model, data, settings(num_steps=5, lr=1e-3), CPU)
+    torch.save(dict(model.projectors.state_dict()), folder / f"{rank} of {world}")
+    dist.barrier()
+    dist.destroy_process_group()
 
 
 def test_a_run_warms_up_once_and_reads_the_result(features, process_group, tmp_path, monkeypatch):
