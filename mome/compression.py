@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mome.data import FPS
+
 HOW = ("average", "stack")
 NORMS = ("none", "both", "after")
 
@@ -35,6 +37,12 @@ class Scale:
         if self.audio and self.video:
             return "avsr"
         return "asr" if self.audio else "vsr"
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens that a second of sound and lips becomes: what the scale costs."""
+        rates = {"audio": self.audio, "video": self.video}
+        return sum(FPS[stream] / rate for stream, rate in rates.items() if rate)
 
     @classmethod
     def parse(cls, name: str) -> "Scale":

@@ -17,14 +17,13 @@ from transformers import AutoTokenizer
 from mome import checkpoint
 from mome.compression import Scale, scales_of
 from mome.config import Config, DecodeConfig
-from mome.data import AUDIO_FPS, VIDEO_FPS
+from mome.data import FPS
 from mome.data.dataset import FeatureDataset, to_device
 from mome.data.progress import Progress
 from mome.encoders import load_video_encoder
 from mome.model import MoMEModel, load_llm
 from mome.search import search as find_texts
 
-SECONDS = {"audio": 1 / AUDIO_FPS, "video": 1 / VIDEO_FPS}  # of a frame
 log = logging.getLogger(__name__)
 
 
@@ -106,7 +105,7 @@ def texts_of(tokenizer: Any, rows: list[list[int]]) -> list[str]:
 def durations(model: MoMEModel, batch: dict) -> list[float]:
     """Seconds of each utterance, by its longer stream."""
     there = [s for s in model.streams if f"{s}_lengths" in batch]  # a scale may read one alone
-    per_stream = [[n * SECONDS[s] for n in batch[f"{s}_lengths"].tolist()] for s in there]
+    per_stream = [[n / FPS[s] for n in batch[f"{s}_lengths"].tolist()] for s in there]
     return [max(row) for row in zip(*per_stream, strict=True)]
 
 

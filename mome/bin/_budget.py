@@ -30,7 +30,6 @@ from mome.data import SAMPLE_RATE, VIDEO_FPS
 from mome.synthesis import movie
 from mome.synthesis.face import Face
 from mome.synthesis.mouth import Mouth
-from mome.transcription.cascade import tokens_per_second
 
 CLIP_S = 8
 RUNS = 2  # the faster one counts: other programs make both slower, never faster
@@ -63,7 +62,7 @@ def affordable(
     name, limit = parse(budget)
     scales = [scale for scale in model.scales if task in (None, scale.task)] or model.scales
     if name == "tokens":
-        costs = {str(scale): tokens_per_second(scale) for scale in scales}
+        costs = {str(scale): scale.tokens_per_second for scale in scales}
     else:
         table = real_time_factors(model, landmarks_every, again)
         costs = {str(scale): table[str(scale)] for scale in scales}

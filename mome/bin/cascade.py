@@ -35,7 +35,7 @@ from mome.compression import Scale, scales_of
 from mome.decoding import find_model
 from mome.scoring import cascade, paired, statistics, tables
 from mome.scoring.cascade import Decoded, System
-from mome.transcription.cascade import NEVER, Cascade, tokens_per_second, widest, write
+from mome.transcription.cascade import NEVER, Cascade, widest, write
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ def systems(args: argparse.Namespace, steps: list[Decoded], cascaded: System) ->
     scales = {Scale.parse(path.parents[1].name.removeprefix("decode_")) for path in folders}
     found = [
         cascade.fixed(own.get(scale) or cascade.read(args.exp_dir, name, scale, args.data))
-        for scale in sorted(scales, key=tokens_per_second)
+        for scale in sorted(scales, key=lambda scale: scale.tokens_per_second)
     ]
     return [*found, cascaded, cascade.oracle(steps)]
 

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mome.compression import Scale
-from mome.data import AUDIO_FPS, VIDEO_FPS
+from mome.data import FPS
 from mome.data.dataset import AUDIO_FRAMES, FeatureDataset, to_device
 from mome.data.progress import Progress
 from mome.inject import adapters, decoder_layers
@@ -31,7 +31,6 @@ from mome.prompt import pad_right
 from mome.scoring.routing import KINDS, RouterSums, chosen_experts
 from mome.scoring.similarity import SimilaritySums
 
-FPS = {"audio": AUDIO_FPS, "video": VIDEO_FPS}
 MOST_MOMENTS = 16  # of an utterance whose tokens are compared
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from mome.compression import Scale
 from mome.data import tables as data_tables
 from mome.scoring import statistics, tables, wer
-from mome.transcription.cascade import NEVER, tokens_per_second
+from mome.transcription.cascade import NEVER
 
 ALWAYS = 1.0  # a threshold above all scores, which are 0 at most
 
@@ -167,7 +167,7 @@ def _system(name: str, decoded: Sequence[Decoded], used: Mapping[str, list[int]]
     total_s = sum(lengths_s[u] for u in used)
     tokens, seconds = 0.0, 0.0
     for u, steps in used.items():
-        tokens += lengths_s[u] * sum(tokens_per_second(decoded[k].scale) for k in steps)
+        tokens += lengths_s[u] * sum(decoded[k].scale.tokens_per_second for k in steps)
         seconds += lengths_s[u] * sum(decoded[k].seconds for k in steps) / total_s
     return System(
         set_name=decoded[0].set_name,

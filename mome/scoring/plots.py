@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from transformers import WhisperFeatureExtractor
 
 from mome.compression import Scale, num_tokens
-from mome.data import AUDIO_FPS, SAMPLE_RATE, VIDEO_FPS
+from mome.data import AUDIO_FPS, FPS, SAMPLE_RATE
 from mome.data.set_name import SetName
 from mome.scoring.figure_style import COLOURS, MARKERS, SIZE, legend_below, plt, save, series
 
@@ -190,7 +190,7 @@ def clip(
 
 def draw_tokens(axes: Axes, stream: str, num_frames: int, rates: list[int]) -> None:
     """A row of boxes for each rate: the time that each token of a stream covers."""
-    fps = {"audio": AUDIO_FPS, "video": VIDEO_FPS}[stream]
+    fps = FPS[stream]
     for k, rate in enumerate(rates):
         starts = np.arange(num_tokens(num_frames, rate)) * rate / fps
         ends = np.minimum(starts + rate / fps, num_frames / fps)

@@ -16,14 +16,13 @@ from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from mome.compression import Scale, num_tokens
 from mome.config import ModelConfig
-from mome.data import AUDIO_FPS, VIDEO_FPS
+from mome.data import FPS
 from mome.experts import MoME
 from mome.inject import adapters
 from mome.lora import LoRA
 from mome.model import STREAMS, MoMEModel
 
 TEXT_PER_S = 4.0  # tokens of the text in a second of speech: 3 words, 4 tokens for 3 words
-FPS = {"audio": AUDIO_FPS, "video": VIDEO_FPS}
 
 
 @dataclass(frozen=True)

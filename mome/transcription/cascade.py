@@ -19,7 +19,6 @@ from typing import Any
 
 from mome import checkpoint, files
 from mome.compression import Scale
-from mome.data import AUDIO_FPS, VIDEO_FPS
 
 FILE = "cascade.json"
 NEVER = -math.inf  # the threshold below which no score is
@@ -38,7 +37,7 @@ class Cascade:
     def __post_init__(self) -> None:
         if len({scale.task for scale in self.scales}) != 1:
             raise ValueError(f"the scales of a cascade must be of one task: {self}")
-        costs = [tokens_per_second(scale) for scale in self.scales]
+        costs = [scale.tokens_per_second for scale in self.scales]
         if sorted(set(costs)) != costs:
             raise ValueError(f"a cascade goes from the cheapest scale to the finest, not {self}")
 
@@ -54,12 +53,6 @@ class Cascade:
         return cls(tuple(map(Scale.parse, names)))
 
 
-def tokens_per_second(scale: Scale) -> float:
-    """Tokens of sound and lips in a second: what a scale costs."""
-    audio = AUDIO_FPS / scale.audio if scale.audio else 0.0
-    return audio + (VIDEO_FPS / scale.video if scale.video else 0.0)
-
-
 def coarsest(scales: Sequence[Scale]) -> Scale:
     """The coarsest rate of each stream that any of the scales reads."""
     audio, video = (max(getattr(s, name) or 0 for s in scales) for name in ("audio", "video"))
@@ -71,7 +64,7 @@ def widest(scales: Sequence[Scale]) -> Cascade:
     scales = [scale for scale in scales if scale.task == scales[0].task]
     if len(scales) < 2:
         raise ValueError(f"a cascade needs two scales, and the model has only {scales[0]}")
-    order = sorted(scales, key=tokens_per_second)
+    order = sorted(scales, key=lambda scale: scale.tokens_per_second)
     return Cascade((order[0], order[-1]))
 
 

@@ -12,7 +12,6 @@ from conftest import WordTokenizer, baby_model
 from mome.bin import _budget, transcribe
 from mome.compression import Scale, scales_of
 from mome.config import Config
-from mome.transcription.cascade import tokens_per_second
 from mome.transcription.recogniser import Recogniser
 
 SCALES = scales_of("avsr", [4, 16], [2, 5])  # a second has 25, 17.5, 15.6 and 8.1 tokens
@@ -64,7 +63,7 @@ def test_beyond_all_budgets_the_cheapest_scale_and_a_warning(model, measured, bu
 def test_of_a_model_for_all_tasks_only_the_scales_of_the_task(model):
     model.scales = scales_of("all", [4, 16], [2, 5])
     assert _budget.affordable(model, "tokens=13", "asr") == "a4"
-    assert tokens_per_second(Scale.parse("a4")) == 12.5
+    assert Scale.parse("a4").tokens_per_second == 12.5
 
 
 def test_factors_are_measured_once_and_anew_when_asked_damaged_or_for_another_setup(

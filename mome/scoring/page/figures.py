@@ -7,9 +7,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from mome.compression import Scale
 from mome.data.set_name import SetName
 from mome.scoring import expert_plots, figure_style, plots, rate_plots
-from mome.scoring.page.glossary import tokens_per_second
 from mome.scoring.page.html import Html, data_uri, join, tag
 from mome.scoring.page.scored import Scored
 from mome.scoring.rate_plots import CLEAN, Point
@@ -69,7 +69,7 @@ def by_tokens(exp: Scored, others: list[Scored], name: str) -> Html:
 
 def points_by_tokens(exp: Scored, name: str) -> list[Point]:
     return [
-        Point(tokens_per_second(scale), rate, *exp.ends(name, scale), scale)
+        Point(Scale.parse(scale).tokens_per_second, rate, *exp.ends(name, scale), scale)
         for scale, rate in exp.rates(name).items()
     ]
 

@@ -1,10 +1,9 @@
 """Names of scales and sets in words, and what the columns of the tables mean."""
 
 from mome.compression import Scale
-from mome.data import AUDIO_FPS, VIDEO_FPS
+from mome.data import FPS
 from mome.data.set_name import SetName
 
-FPS = {"audio": AUDIO_FPS, "video": VIDEO_FPS}
 VIDEOS = {
     "own": "",
     "zeroed": ", with zeros in place of the video",
@@ -25,12 +24,6 @@ TERMS = {
 }
 
 
-def tokens_per_second(scale: str) -> float:
-    """Audio and video tokens that a scale makes of a second."""
-    parsed = Scale.parse(scale)
-    return sum(fps / getattr(parsed, s) for s, fps in FPS.items() if getattr(parsed, s))
-
-
 def describe_scale(scale: str) -> str:
     """A scale in words, with its tokens a second."""
     parsed, parts = Scale.parse(scale), []
@@ -39,7 +32,7 @@ def describe_scale(scale: str) -> str:
         if rate:
             frames = f"{rate} {stream} frame{'' if rate == 1 else 's'}"
             parts.append(f"{frames} ({1000 * rate / fps:g} ms)")
-    return f"{' and '.join(parts)} a token: {tokens_per_second(scale):.3g} tokens a second"
+    return f"{' and '.join(parts)} a token: {parsed.tokens_per_second:.3g} tokens a second"
 
 
 def describe_set(name: str) -> str:

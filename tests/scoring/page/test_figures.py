@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from page_experiments import HYPS, scored
 
+from mome.compression import Scale
 from mome.scoring import figure_style, rate_plots
 from mome.scoring.page import figures
-from mome.scoring.page.glossary import describe_scale, describe_set, tokens_per_second
+from mome.scoring.page.glossary import describe_scale, describe_set
 from mome.scoring.rate_plots import CLEAN, Point
 
 
@@ -124,7 +125,7 @@ def test_lines_can_be_told_apart_by_everyone():
 
 
 def test_scales_and_sets_in_words():
-    assert tokens_per_second("a16_v5") == 3.125 + 5
+    assert Scale.parse("a16_v5").tokens_per_second == 3.125 + 5
     words = "4 audio frames (80 ms) and 2 video frames (80 ms) a token: 25 tokens a second"
     assert describe_scale("a4_v2") == words
     assert describe_scale("v1") == "1 video frame (40 ms) a token: 25 tokens a second"
