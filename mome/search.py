@@ -29,6 +29,7 @@ from mome.prompt import pad_left
 
 UNUSED = -1e9  # log-probability of the beams that are not there before the first token
 FORGET_EVERY = 8  # steps
+CPU_ROWS = 8  # prompts that a CPU reads at once: what a layer makes of them stays in its caches
 
 
 @dataclass(frozen=True)
@@ -180,16 +181,28 @@ class Tree:
 
     def read_prompts(self) -> Tensor:
         """The LLM's output for the last token of each prompt, (B, K, D), for all beams the same."""
-        mask_BN = self.padding_mask_BN.long()
+        B, K, _ = self.sees_BKN.shape
+        num_rows = CPU_ROWS if self.prompt_BND.device.type == "cpu" else B
+        parts = [self._read_prompts(slice(b, b + num_rows)) for b in range(0, B, num_rows)]
+        layers: Any = zip(*(cache.layers for _, cache in parts), strict=True)
+        for layer, *others in layers if len(parts) > 1 else ():
+            layer.keys = torch.cat([layer.keys, *(x.keys for x in others)])
+            layer.values = torch.cat([layer.values, *(x.values for x in others)])
+        self.cache = parts[0][1]
+        return torch.cat([hidden_B1D for hidden_B1D, _ in parts]).repeat(1, K, 1)
+
+    def _read_prompts(self, rows: slice) -> tuple[Tensor, DynamicCache]:
+        """The output for the last token of some of the prompts, and their keys and values."""
+        mask_BN, cache = self.padding_mask_BN[rows].long(), DynamicCache()
         hidden_BND = self.llm.model(
-            inputs_embeds=self.prompt_BND,
+            inputs_embeds=self.prompt_BND[rows],
             attention_mask=mask_BN,
             position_ids=(mask_BN.cumsum(dim=1) - 1).clamp(min=0),
-            past_key_values=self.cache,
+            past_key_values=cache,
             use_cache=True,
         ).last_hidden_state
         # A copy: for a view, PyTorch's linear layers would copy their weights for each row.
-        return hidden_BND[:, -1:].repeat(1, self.sees_BKN.shape[1], 1)
+        return hidden_BND[:, -1:].clone(), cache
 
     def read(self, tokens: list[list[int]], parents: list[list[int]]) -> Tensor:
         """The output (B, K, D) for a new token of each beam, which continues one of the beams."""

@@ -90,6 +90,20 @@ def test_the_log_probability_is_that_of_the_text(num_beams):
         )
 
 
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_prompts_that_are_read_a_few_at_a_time_give_the_same_texts(monkeypatch, num_beams):
+    llm, prompts = llm_of("smollm2", 1), prompts_of(1, (7, 3, 12, 5, 9, 4, 11))
+    reads = []
+    monkeypatch.setattr("mome.search.CPU_ROWS", 100)
+    at_once = search(llm, prompts, [8] * 7, EOS, num_beams)
+    monkeypatch.setattr("mome.search.CPU_ROWS", 3)
+    llm.model.register_forward_hook(lambda *_: reads.append(1))
+    found = search(llm, prompts, [8] * 7, EOS, num_beams)
+    assert [beam.ids for beam in found] == [beam.ids for beam in at_once] and len(reads) > 3
+    for one, other in zip(found, at_once, strict=True):
+        assert one.log_prob == pytest.approx(other.log_prob, abs=1e-4)
+
+
 def test_a_text_may_fill_its_limit_and_steps_are_told():
     told = []
     llm, prompts = baby_llm(), prompts_of(0)
