@@ -53,7 +53,6 @@ def report(systems: dict[str, list[Run]], first: str) -> str:
         "Word error rates in per cent: the mean over the runs, and each run.",
         "",
         tables.markdown(rate_rows(systems, cells)),
-        "",
         f"Difference from {first}, with its 95 % interval and p. Below 0: fewer errors. It is about"
         f" other speakers and other seeds; of {count} of equal systems, one in twenty has p < 0.05"
         " by chance.",
