@@ -66,7 +66,7 @@ def warm_up(model: MoMEModel, data: FeatureDataset, cfg: TrainConfig, device: to
         optimizer.zero_grad()
         (loss / world).backward()
         for parameter in trained:
-            if parameter.grad is not None:  # as that of a projector for another rate is
+            if parameter.grad is not None:  # None: a projector of another rate
                 dist.all_reduce(parameter.grad)
         optimizer.step()
         loss = loss.detach()

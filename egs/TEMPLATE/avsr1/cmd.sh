@@ -82,9 +82,9 @@ fail() { # exit status, message; for a job that failed
 
 # Batches need memory of ever new sizes. On a CPU, the C library searches its lists for it for up to a
 # sixth of a training step; mimalloc finds it at once, and keeps it for the next step.
-with_mimalloc() { # command; mimalloc is left out where it is not installed, or where there is a GPU
+with_mimalloc() { # command; mimalloc is left out where it is not installed, and for GPUs
   local library=
-  if [ "$ngpu" = 0 ] || [ "$(num_gpus)" = 0 ]; then
+  if [ "$ngpu" = 0 ]; then
     library=$(python -c "$path_of_mimalloc" 2> /dev/null) || library=
     if [[ $library == *[[:space:]:]* ]]; then library=; fi # LD_PRELOAD would take it for two names
   fi
