@@ -15,7 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mome.compression import Scale
+from mome.data import FPS
+
 SHARPNESS = 20.0
+LEAST_TOKENS = 5.0  # in a second of a stream that is aligned; speech has 3 to 4 tokens of text
 
 
 class Alignment(nn.Module):
@@ -71,3 +75,13 @@ class Alignment(nn.Module):
         weight, bias = (blank.get_parameter(name).float() for name in ("weight", "bias"))
         blank_N1 = F.linear(unit_ND * gain, weight, bias)
         return torch.cat([blank_N1, unit_ND @ self.table_VD.T * SHARPNESS], dim=1)
+
+
+def rates_to_align(stream: str, scales: list[Scale], trained: list[int]) -> list[int]:
+    """The rates at which a stream is aligned when the LLM reads it at `scales`.
+
+    In place of a rate that leaves too few tokens for CTC: the coarsest trained one that does not,
+    or the finest one.
+    """
+    coarsest = max((r for r in trained if FPS[stream] / r >= LEAST_TOKENS), default=min(trained))
+    return sorted({min(rate, coarsest) for s in scales if (rate := getattr(s, stream))})

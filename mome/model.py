@@ -28,7 +28,7 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 
 from mome.adapters import attach_adapters, has_parts_per_scale
-from mome.alignment import Alignment
+from mome.alignment import Alignment, rates_to_align
 from mome.compression import Projector, Scale, compress, num_tokens, scales_of
 from mome.config import ModelConfig
 from mome.encoders import choose_dtype
@@ -193,7 +193,7 @@ class MoMEModel(AbsESPnetModel):
         if self.training:  # comparable with the floor of the text alone
             stats["cross_entropy"] = torch.stack([stats[f"loss_{s}"] for s in chosen]).mean()
         if self.training and self.ctc_weight:
-            stats["ctc"] = self.ctc_loss(**batch)
+            stats["ctc"] = self.ctc_loss(scales, **batch)
             loss = loss + self.ctc_weight * stats["ctc"]
         stats["loss"] = loss
         stats = {name: value.detach().float() for name, value in stats.items()}
@@ -293,18 +293,22 @@ class MoMEModel(AbsESPnetModel):
         flat = torch.cat([row[:n] for row, n in zip(tokens_BND, counts, strict=True)])
         return list(projector(flat.to(projector.out.weight.dtype)).split(counts))
 
-    def ctc_loss(self, **batch) -> Tensor:
-        """CTC loss of the projected tokens at the finest scale, summed over streams."""
+    def ctc_loss(self, scales: list[str] | None = None, **batch) -> Tensor:
+        """CTC loss of the projected tokens, as in forward: the sum over streams of the mean over
+        the rates of `scales`, of which a rate that is too coarse for CTC is replaced."""
         batch = with_lengths_on_cpu(self.encode_mouths(batch))
         text = texts_of(batch)
         kept_B = torch.ones(len(text), device=batch["text"].device)
         loss = kept_B.new_zeros(())
         assert self.alignment is not None, "call add_alignment first"
-        finest = next(s for s in self.scales if STREAMS[s.task] == self.streams)
-        for stream, tokens in self.project(finest, **batch).items():
+        chosen = [Scale.parse(s) for s in scales] if scales else self.scales
+        for stream in self.streams:
             kept = batch.get("audio_kept") if stream == "audio" else None
             weight_B = kept_B if kept is None else kept.float()
-            loss = loss + self.alignment(stream, tokens, text, weight_B)
+            rates = rates_to_align(stream, chosen, getattr(self.config, f"{stream}_rates"))
+            for rate in rates:
+                tokens = self._project(stream, rate, batch)
+                loss = loss + self.alignment(stream, tokens, text, weight_B) / len(rates)
         return loss
 
     def trained(self) -> dict[str, nn.Parameter]:

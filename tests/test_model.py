@@ -260,15 +260,20 @@ def test_alignment_loss_equals_ctc_by_cosine_and_leaves_out_dropped_audio():
     model.train()
     one = row(batch, 1)
     table = F.normalize(model.llm.get_input_embeddings().weight[3:32].float(), dim=1)
-    expected = 0
-    for stream, tokens in model.project(Scale(4, 2), **one).items():
-        unit = F.normalize(tokens[0], dim=1)
+
+    def expected(stream: str, scale: Scale) -> torch.Tensor:
+        unit = F.normalize(model.project(scale, **one)[stream][0], dim=1)
         blank = model.alignment.blank[stream](unit * 16**0.5 / 10)
         scores = torch.cat([blank, 20 * unit @ table.T], dim=1).log_softmax(1)
         target = one["text"][0] - 2
         lengths = torch.tensor(len(scores)), torch.tensor(len(target))
-        expected += F.ctc_loss(scores, target, *lengths, reduction="sum") / len(target)
-    torch.testing.assert_close(model.ctc_loss(**one), expected)
+        return F.ctc_loss(scores, target, *lengths, reduction="sum") / len(target)
+
+    fine, coarse = Scale(4, 2), Scale(4, 5)  # audio at 16 has too few tokens for CTC
+    audio, video = expected("audio", fine), [expected("video", s) for s in (fine, coarse)]
+    torch.testing.assert_close(model.ctc_loss(["a16_v5"], **one), audio + video[1])
+    torch.testing.assert_close(model.ctc_loss(["a4_v2"], **one), audio + video[0])
+    torch.testing.assert_close(model.ctc_loss(**one), audio + sum(video) / 2)
     loud = dict(batch, audio=batch["audio"] * 9)
     kept = torch.zeros(3, dtype=torch.bool)
     a = model.ctc_loss(audio_kept=kept, **batch)

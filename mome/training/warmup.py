@@ -59,7 +59,7 @@ def warm_up(model: MoMEModel, data: FeatureDataset, cfg: TrainConfig, device: to
     trained = [*model.projectors.parameters(), *model.alignment.parameters()]
     optimizer = torch.optim.AdamW(trained, warmup.lr, weight_decay=0.01)
     start, mean = time.monotonic(), torch.tensor(math.nan)
-    draws = warmup_draws(data, cfg, rank, world)
+    draws = warmup_draws(data, list(map(str, model.scales)), cfg, rank, world)
     for step, batch in enumerate(ReadAhead(data, draws, cfg.data_workers, device)):
         for group in optimizer.param_groups:
             group["lr"] = warmup.lr * max(0.02, 1 - step / warmup.num_steps)
@@ -93,8 +93,10 @@ def sum_gradients(gradients: list[Tensor]) -> None:
         gradient.copy_(part.view_as(gradient))
 
 
-def warmup_draws(data: FeatureDataset, cfg: TrainConfig, rank: int, world: int) -> Iterator[Draw]:
-    """A process's parts of the batches: utterances of any length, drawn anew for each."""
+def warmup_draws(
+    data: FeatureDataset, scales: list[str], cfg: TrainConfig, rank: int, world: int
+) -> Iterator[Draw]:
+    """A process's parts of the batches: utterances of any length and a scale, drawn for each."""
     rng, num_noisy = np.random.default_rng([cfg.seed, 1]), data.source.num_noisy
     size = min(max(cfg.ctc_warmup.batch_size, world), len(data))
     for step in range(cfg.ctc_warmup.num_steps):
@@ -103,4 +105,4 @@ def warmup_draws(data: FeatureDataset, cfg: TrainConfig, rank: int, world: int) 
             noisy = num_noisy and rng.random() < cfg.noisy_share
             copy = int(rng.integers(num_noisy)) + 1 if noisy else 0
             picks.append(Pick(int(i), copy, seed=(cfg.seed, 1, step, int(i))))
-        yield picks[rank % size :: world], None
+        yield picks[rank % size :: world], [scales[rng.integers(len(scales))]]
