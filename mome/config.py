@@ -1,8 +1,7 @@
 """The settings of a run: each field is a YAML key and a `section.key=value` override.
 
-OmegaConf reads and merges the files. A file with `base: train_x.yaml` starts from the settings of
-that one, in the same folder. This module adds errors that name the nearest key, and checks that run
-before anything heavy starts. The complete settings are saved in `exp/`; decoding reads them there.
+OmegaConf merges the files; one with `base: train_x.yaml` starts from that file of its folder.
+Errors name the nearest key. `exp/` gets the complete settings, and decoding reads them there.
 """
 
 import dataclasses
@@ -44,7 +43,7 @@ ABOVE_0 = 1e-300
 LIMITS = {  # the least and the most of a number, or of each number in a list or dict
     name: limits
     for limits, names in {
-        (0, 1): "encoders.mirror_share train.noisy_share train.audio_dropout",
+        (0, 1): "encoders.mirror_share train.noisy_share train.audio_dropout train.video_dropout",
         (ABOVE_0, 1): "train.lr train.ctc_warmup.lr",
         (0, 0.999999): "train.betas",
         (0, 60): "encoders.audio_mask_s encoders.video_mask_s",
@@ -200,6 +199,7 @@ class TrainConfig:
     scale_odds: dict[str, float] = field(default_factory=dict)  # of being drawn; 1 if not named
     noisy_share: float = 0.5  # share of the training utterances whose audio is noisy
     audio_dropout: float = 0.0  # share of the training utterances whose audio is zeroed
+    video_dropout: float = 0.0  # share of the others whose video is zeroed
     data_workers: str = "auto"  # processes of each device that read ahead; a number, or "auto"
     gradient_checkpointing: bool = False  # recompute layers in the backward pass: less memory
     valid_every: int = 1000  # steps; 0, with `num_epochs`: at the end of each epoch

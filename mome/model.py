@@ -178,7 +178,7 @@ class MoMEModel(AbsESPnetModel):
             audio_lengths, video_lengths: (B,) number of frames without padding.
             text, text_lengths: (B, L) padded token ids without EOS; (B,).
             mouths: in place of video, when the model has the encoder: (T_i, H, W) uint8 each.
-            audio_kept: (B,) bool, optional; False zeroes the audio of an utterance.
+            audio_kept, video_kept: (B,) bool, optional; False zeroes that stream of an utterance.
             utterances: ids, optional, for error messages.
         """
         batch = with_lengths_on_cpu(self.encode_mouths(batch))
@@ -286,8 +286,8 @@ class MoMEModel(AbsESPnetModel):
                 utterance = batch["utterances"][b] if batch.get("utterances") else f"row {b}"
                 raise ValueError(f"{stream}: {error} in {utterance}") from None
         tokens_BND = compress(frames_BTD, rate, self.config.compression, drop_tail, lengths_B)
-        if stream == "audio" and batch.get("audio_kept") is not None:
-            tokens_BND = tokens_BND * batch["audio_kept"][:, None, None]
+        if (kept_B := batch.get(f"{stream}_kept")) is not None:
+            tokens_BND = tokens_BND * kept_B[:, None, None]
         per_rate = self.config.projector == "per_rate"
         projector: Any = self.projectors[f"{stream}_{rate}" if per_rate else stream]
         flat = torch.cat([row[:n] for row, n in zip(tokens_BND, counts, strict=True)])
@@ -303,7 +303,7 @@ class MoMEModel(AbsESPnetModel):
         assert self.alignment is not None, "call add_alignment first"
         chosen = [Scale.parse(s) for s in scales] if scales else self.scales
         for stream in self.streams:
-            kept = batch.get("audio_kept") if stream == "audio" else None
+            kept = batch.get(f"{stream}_kept")
             weight_B = kept_B if kept is None else kept.float()
             rates = rates_to_align(stream, chosen, getattr(self.config, f"{stream}_rates"))
             for rate in rates:

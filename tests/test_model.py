@@ -227,11 +227,13 @@ def test_the_load_is_balanced_over_the_batch_or_over_each_utterance(over):
     torch.testing.assert_close(stats["balance_a4_v2"], torch.stack(expected).mean())
 
 
-def test_dropped_audio_is_zeroed_for_those_utterances_alone():
+@pytest.mark.parametrize("stream", ["audio", "video"])
+def test_a_dropped_stream_is_zeroed_for_those_utterances_alone(stream):
     model, batch = baby_model(), random_batch()
     kept = torch.tensor([True, False, True])
-    zeroed = dict(batch, audio=batch["audio"] * kept[:, None, None])
-    torch.testing.assert_close(model(audio_kept=kept, **batch)[0], model(**zeroed)[0])
+    zeroed = dict(batch, **{stream: batch[stream] * kept[:, None, None]})
+    dropped = dict(batch, **{f"{stream}_kept": kept})
+    torch.testing.assert_close(model(**dropped)[0], model(**zeroed)[0])
 
 
 @pytest.mark.parametrize("task, stream", [("asr", "audio"), ("vsr", "video")])
@@ -254,7 +256,7 @@ def test_a_scale_of_another_task_is_refused():
         baby_model().prompts(Scale(4, None), **random_batch())
 
 
-def test_alignment_loss_equals_ctc_by_cosine_and_leaves_out_dropped_audio():
+def test_alignment_loss_equals_ctc_by_cosine_and_leaves_out_dropped_streams():
     model, batch = baby_model(), random_batch(text=(3, 2, 2))
     model.add_alignment(range(3, 32), 0.2)
     model.train()
@@ -274,7 +276,8 @@ def test_alignment_loss_equals_ctc_by_cosine_and_leaves_out_dropped_audio():
     torch.testing.assert_close(model.ctc_loss(["a16_v5"], **one), audio + video[1])
     torch.testing.assert_close(model.ctc_loss(["a4_v2"], **one), audio + video[0])
     torch.testing.assert_close(model.ctc_loss(**one), audio + sum(video) / 2)
-    loud = dict(batch, audio=batch["audio"] * 9)
     kept = torch.zeros(3, dtype=torch.bool)
-    a = model.ctc_loss(audio_kept=kept, **batch)
-    torch.testing.assert_close(a, model.ctc_loss(audio_kept=kept, **loud))
+    for stream in ("audio", "video"):
+        dropped = dict(batch, **{f"{stream}_kept": kept})
+        loud = dict(dropped, **{stream: batch[stream] * 9})
+        torch.testing.assert_close(model.ctc_loss(**dropped), model.ctc_loss(**loud))

@@ -25,11 +25,12 @@ FRAMES_BESIDE = 30  # what the prompt and the text of an utterance cost, in such
 
 @dataclass(frozen=True)
 class Pick:
-    """An utterance of a batch: which one, which copy of its audio, and whether that is kept."""
+    """An utterance of a batch: which one, which copy of its audio, and which streams are kept."""
 
     index: int
     copy: int = 0  # 0 clean; 1, 2, ... a noisy copy
     audio_kept: bool = True
+    video_kept: bool = True
     seed: tuple[int, ...] = ()  # of the augmentation, see mome/data/features.py
 
 
@@ -125,8 +126,9 @@ class FeatureDataset:
         }
         for s in self.streams:
             batch |= self.source.batch_entries(s, list(zip(utterances, picks, strict=True)))
-        if "audio" in self.streams and not all(pick.audio_kept for pick in picks):
-            batch["audio_kept"] = torch.tensor([pick.audio_kept for pick in picks])
+            kept = [getattr(pick, f"{s}_kept") for pick in picks]
+            if not all(kept):
+                batch[f"{s}_kept"] = torch.tensor(kept)
         return batch
 
     def num_targets(self, picks: list[Pick]) -> int:
@@ -217,6 +219,7 @@ class Sampler:
     num_noisy: int = 0
     noisy_share: float = 0.0
     audio_dropout: float = 0.0
+    video_dropout: float = 0.0  # of those with audio
     scales: tuple[str, ...] = ()  # to draw from
     scales_per_step: int = 0  # 0: all
     scale_odds: tuple[float, ...] = ()  # how often each is drawn, relative to the others
@@ -277,9 +280,10 @@ class Sampler:
         for index in indices:
             noisy = rng.random() < self.noisy_share
             copy = int(rng.integers(max(self.num_noisy, 1)))
-            kept = rng.random() >= self.audio_dropout
+            heard = bool(rng.random() >= self.audio_dropout)
+            dropped = heard and self.video_dropout and rng.random() < self.video_dropout
             copy = copy + 1 if noisy and self.num_noisy else 0
-            picks.append(Pick(index, copy, bool(kept), (*seed, index)))
+            picks.append(Pick(index, copy, heard, not dropped, (*seed, index)))
         return picks
 
     def _scales(self, step: int) -> list[str] | None:

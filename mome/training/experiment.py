@@ -286,6 +286,7 @@ def build_sampler(cfg: Config, data: FeatureDataset, model: MoMEModel) -> Sample
         num_noisy=data.source.num_noisy,
         noisy_share=cfg.train.noisy_share,
         audio_dropout=cfg.train.audio_dropout,
+        video_dropout=cfg.train.video_dropout,
         scales=tuple(map(str, model.scales)),
         scales_per_step=cfg.train.scales_per_step,
         scale_odds=tuple(cfg.train.scale_odds.get(str(s), 1.0) for s in model.scales),

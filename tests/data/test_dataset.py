@@ -32,12 +32,14 @@ def feats(tmp_path):
 
 def test_a_batch_holds_each_utterance_padded(feats):
     data = FeatureDataset(Archives(feats, ["audio", "video"]), encode)
-    batch = data.collate([Pick(0), Pick(2, audio_kept=False)])
+    batch = data.collate([Pick(0, video_kept=False), Pick(2, audio_kept=False)])
     assert batch["utterances"] == ["s1-a", "s2-a"]
     assert batch["audio"].shape == (2, 50, 4) and batch["video"].shape == (2, 25, 3)
     assert batch["audio_lengths"].tolist() == [20, 50]
     assert batch["text"].tolist() == [[3, 3, 0], [4, 4, 3]]
     assert batch["audio_kept"].tolist() == [True, False]
+    assert batch["video_kept"].tolist() == [False, True]
+    assert not data.collate([0, 1]).keys() & {"audio_kept", "video_kept"}
     stored = ark.load(data.source.scps["audio"]["s1-a"])
     assert torch.equal(batch["audio"][0, :20], torch.from_numpy(stored))
 
@@ -126,6 +128,12 @@ def test_what_is_drawn_has_the_asked_shares():
     picks = [(p, s) for step in take(sampler(), 400) for b, s in step for p in b]
     assert np.mean([p.copy > 0 for p, _ in picks]) == pytest.approx(0.5, abs=0.05)
     assert np.mean([p.audio_kept for p, _ in picks]) == pytest.approx(0.7, abs=0.05)
+    assert all(p.video_kept for p, _ in picks)
+    both = [p for step in take(sampler(video_dropout=0.4), 400) for b, _ in step for p in b]
+    assert np.mean([p.audio_kept for p in both]) == pytest.approx(0.7, abs=0.05)
+    heard = [p.video_kept for p in both if p.audio_kept]
+    assert np.mean(heard) == pytest.approx(0.6, abs=0.05)
+    assert all(p.video_kept for p in both if not p.audio_kept), "one stream is always there"
     assert {p.copy for p, _ in picks} == {0, 1, 2}
     assert np.mean([s == ["a4"] for _, s in picks]) == pytest.approx(0.5, abs=0.1)
     assert all(s is None for step in take(sampler(scales_per_step=0), 5) for _, s in step)
