@@ -201,6 +201,7 @@ def test_when_the_first_process_is_refused_the_other_says_nothing(recipe, tmp_pa
 
 
 COMPARED = ["train.num_steps=4", "train.scales_per_step=0", "model.llm_dtype=float32"]
+COMPARED += ["train.lr=3e-3"]  # at 1e-2 the steps overshoot, and rounding grows
 
 
 @pytest.fixture(scope="module")
