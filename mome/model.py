@@ -34,6 +34,7 @@ from mome.config import ModelConfig
 from mome.encoders import choose_dtype
 from mome.experts import balance_loss
 from mome.inject import adapters, at_scale, decoder_layers, set_scale
+from mome.packed import pack
 from mome.prompt import Prompt, instruction_ids, pad_right
 
 STREAMS = {  # task -> what it reads
@@ -360,7 +361,7 @@ def load_llm(
     }
     if config.quantise == "none":
         llm: Any = _pretrained(AutoModelForCausalLM, config.llm, **options)
-        return llm.to(device), tokenizer
+        return pack(llm.to(device)), tokenizer
     if importlib.util.find_spec("bitsandbytes") is None:
         raise ValueError(
             f"model.quantise={config.quantise} needs bitsandbytes, which is not installed here:"

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 from transformers import DynamicCache
 
@@ -186,16 +187,25 @@ class Tree:
         parts = [self._read_prompts(slice(b, b + num_rows)) for b in range(0, B, num_rows)]
         layers: Any = zip(*(cache.layers for _, cache in parts), strict=True)
         for layer, *others in layers if len(parts) > 1 else ():
-            layer.keys = torch.cat([layer.keys, *(x.keys for x in others)])
-            layer.values = torch.cat([layer.values, *(x.values for x in others)])
+            layer.keys = self._join([layer.keys, *(x.keys for x in others)])
+            layer.values = self._join([layer.values, *(x.values for x in others)])
         self.cache = parts[0][1]
         return torch.cat([hidden_B1D for hidden_B1D, _ in parts]).repeat(1, K, 1)
 
+    def _join(self, parts: list[Tensor]) -> Tensor:
+        """The keys or values of parts of the prompts, (B, heads, N, dim): zeros in the padding."""
+        N = self.padding_mask_BN.shape[1]
+        return torch.cat([F.pad(x, (0, 0, N - x.shape[2], 0)) for x in parts])
+
     def _read_prompts(self, rows: slice) -> tuple[Tensor, DynamicCache]:
         """The output for the last token of some of the prompts, and their keys and values."""
-        mask_BN, cache = self.padding_mask_BN[rows].long(), DynamicCache()
+        mask_BN, prompt_BND = self.padding_mask_BN[rows].long(), self.prompt_BND[rows]
+        if len(mask_BN) < len(self.prompt_BND):  # without the padding that all of them have
+            longest = int(self.length_B1[rows].max())
+            mask_BN, prompt_BND = mask_BN[:, -longest:], prompt_BND[:, -longest:]
+        cache = DynamicCache()
         hidden_BND = self.llm.model(
-            inputs_embeds=self.prompt_BND[rows],
+            inputs_embeds=prompt_BND,
             attention_mask=mask_BN,
             position_ids=(mask_BN.cumsum(dim=1) - 1).clamp(min=0),
             past_key_values=cache,

