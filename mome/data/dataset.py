@@ -20,6 +20,7 @@ from mome.data import AUDIO_FPS, VIDEO_FPS
 
 FRAME_S = 1 / VIDEO_FPS  # seconds in a frame of the budget
 AUDIO_FRAMES = AUDIO_FPS // VIDEO_FPS  # audio frames (20 ms) in a frame of the budget (40 ms)
+JITTER = 0.03  # of a length, for batches that differ between epochs and have 2 % of padding
 FRAMES_BESIDE = 30  # what the prompt and the text of an utterance cost, in such frames, about
 
 
@@ -166,12 +167,12 @@ class FeatureDataset:
 def plan(lengths: list[int], max_frames: int, rng: np.random.Generator | None) -> list[list[int]]:
     """Cut utterances into batches of similar length with `size * longest <= max_frames`.
 
-    With `rng`, lengths are jittered by a tenth before sorting and the batches are shuffled, so that
+    With `rng`, lengths are jittered before they are sorted, and the batches are shuffled, so that
     epochs differ; without it, the longest come first.
     """
     keys = np.asarray(lengths, dtype=float)
     if rng is not None:
-        keys = keys * rng.uniform(0.9, 1.1, len(keys))
+        keys = keys * rng.uniform(1 - JITTER, 1 + JITTER, len(keys))
     batches: list[list[int]] = []
     longest = 0
     for index in np.argsort(-keys, kind="stable").tolist():

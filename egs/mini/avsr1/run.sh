@@ -12,7 +12,7 @@ train_config=conf/train_mome_layer.yaml
 size=                             # of the corpus: conf/<size>.conf; nano with train_nano, else mini
 layout=lrs3                       # how the corpus lies on disk: lrs3 or lrs2
 cpu_procs=2                       # train and decode with two threads that seldom wait for each other
-landmarks_every=4                 # these heads move slowly
+landmarks_every=8                 # these heads move slowly
 # shellcheck disable=SC2034  # used by avsr.sh
 video_checks="test_babble_0_other_video" # with the video of another clip
 
