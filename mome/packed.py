@@ -7,11 +7,13 @@ are those of `nn.Linear`: equal in bfloat16, to rounding in float32. Names and w
 stay as they are.
 """
 
+import math
 import weakref
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import register_flop_formula
 
 MOST_BYTES = 2 << 30  # of the weights of an LLM; in training they are then held three times
 
@@ -117,3 +119,10 @@ def _in_blocks(weight: Tensor) -> Tensor:
 
 def _multiply(x: Tensor, blocks: Tensor) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x.contiguous(), blocks, None, "none", [], "")
+
+
+if hasattr(torch.ops.mkldnn, "_linear_pointwise"):  # for PyTorch's FlopCounterMode
+
+    @register_flop_formula(torch.ops.mkldnn._linear_pointwise)
+    def _flops(x_shape: torch.Size, *_: Any, out_shape: torch.Size, **__: Any) -> int:
+        return 2 * x_shape[-1] * math.prod(out_shape)

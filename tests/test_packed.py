@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import baby_llm
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from mome import packed
 from mome.packed import PackedLinear, pack
@@ -70,6 +71,16 @@ def test_copies_and_checkpoints_are_those_of_a_linear_layer(tmp_path):
     x = torch.randn(3, 24)
     for module in (copied, loaded):
         torch.testing.assert_close(module(x), layer(x), rtol=1e-5, atol=1e-5)
+
+
+def test_pytorch_counts_their_operations():
+    totals = []
+    for module in layer_of():
+        x = torch.randn(2, 5, 24, requires_grad=True)
+        with FlopCounterMode(display=False) as counter:
+            module(x).sum().backward()
+        totals.append(counter.get_total_flops())
+    assert totals[0] == totals[1] == 2 * (2 * 2 * 5 * 24 * 40)
 
 
 def test_an_input_of_another_precision_is_an_error_as_usual():
