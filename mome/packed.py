@@ -8,6 +8,7 @@ stay as they are.
 """
 
 import math
+import platform
 import weakref
 from typing import Any
 
@@ -39,7 +40,8 @@ def can_pack(layer: nn.Linear) -> bool:
     """Whether a frozen layer is of a kind that oneDNN multiplies on this CPU."""
     weight = layer.weight
     return (
-        torch.backends.mkldnn.is_available()
+        platform.machine() in ("x86_64", "AMD64")  # where it was tried
+        and torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
         and weight.device.type == "cpu"
         and layer.bias is None
@@ -57,7 +59,7 @@ class PackedLinear(nn.Linear):
         weight = self.weight
         known = x.dtype == weight.dtype and x.device.type == weight.device.type == "cpu"
         # ZeRO 3 holds a part of the weights alone, and gathers them for each product.
-        if not known or not x.numel() or hasattr(weight, "ds_id"):
+        if not known or not x.numel() or weight.requires_grad or hasattr(weight, "ds_id"):
             return super().forward(x)
         if x.requires_grad and torch.is_grad_enabled():
             return _Product.apply(x, self)

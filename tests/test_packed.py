@@ -73,6 +73,13 @@ def test_copies_and_checkpoints_are_those_of_a_linear_layer(tmp_path):
         torch.testing.assert_close(module(x), layer(x), rtol=1e-5, atol=1e-5)
 
 
+def test_weights_that_are_trained_after_all_get_their_gradient():
+    _, ours = layer_of()
+    ours.weight.requires_grad_(True)
+    ours(torch.ones(3, 24)).sum().backward()
+    torch.testing.assert_close(ours.weight.grad, torch.full((40, 24), 3.0))
+
+
 def test_pytorch_counts_their_operations():
     totals = []
     for module in layer_of():

@@ -62,3 +62,5 @@ if __name__ == "__main__":
     distributed.connect = lambda: device  # the processes are joined once, for all runs
     ended = {name: run(name) for name in sys.argv[1:]}
     Path(f"ended_{os.environ['RANK']}.json").write_text(json.dumps(ended))
+    dist.barrier()  # a process that ends while the other one still speaks to it may abort
+    dist.destroy_process_group()
