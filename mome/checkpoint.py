@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import logging
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from mome import config, files
+from mome.compression import Scale, scales_of
 from mome.config import Config
 
 FILE = "model.safetensors"
@@ -32,6 +34,7 @@ FREE_SETTINGS = {  # of `model`: where and how it runs, and what matters in trai
     "llm", "llm_dtype", "attention", "quantise", "adapter_init", "router_gain", "balance_weight",
     "balance_over", "scale_weights", "task_weights",
 }  # fmt: skip
+log = logging.getLogger(__name__)
 
 
 def fingerprint(
@@ -112,6 +115,34 @@ def steps(exp_dir: Path) -> list[Path]:
     """The folders checkpoints/step_<n> of an experiment, oldest first."""
     folders = [p for p in exp_dir.glob("checkpoints/step_*") if p.suffix != ".tmp"]
     return sorted(folders, key=lambda p: int(p.name.split("_")[1]))
+
+
+def find_model(exp_dir: Path, name: str) -> Path:
+    """The model folder `name` of an experiment: best, average or checkpoints/step_<n>.
+
+    Raises FileNotFoundError, which names the models there are.
+    """
+    if not (exp_dir / "config.yaml").exists():
+        raise FileNotFoundError(f"{exp_dir}/config.yaml is missing: run stage 3 to train")
+    model_dir = exp_dir / name
+    if not (model_dir / FILE).exists():
+        folders = [exp_dir / "best", exp_dir / "average", *steps(exp_dir)]
+        found = [str(p.relative_to(exp_dir)) for p in folders if (p / FILE).exists()]
+        raise FileNotFoundError(
+            f"{exp_dir} has no model {name}; it has {', '.join(found) or 'none: run stage 3'}"
+        )
+    return model_dir
+
+
+def choose_scales(cfg: Config, names: list[str] | None) -> list[Scale]:
+    """The scales of these names, those trained by default; a warning for one not trained."""
+    trained = scales_of(cfg.model.task, cfg.model.audio_rates, cfg.model.video_rates)
+    scales = [Scale.parse(name) for name in names] if names else trained
+    names_trained = ", ".join(map(str, trained))
+    for scale in scales:
+        if scale not in trained:
+            log.warning(f"scale {scale} was not trained; these were: {names_trained}")
+    return scales
 
 
 def read(model_dir: str | Path) -> dict[str, Tensor]:

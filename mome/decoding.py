@@ -15,7 +15,7 @@ import torch
 from transformers import AutoTokenizer
 
 from mome import checkpoint
-from mome.compression import Scale, scales_of
+from mome.compression import Scale
 from mome.config import Config, DecodeConfig
 from mome.data import FPS
 from mome.data.dataset import FeatureDataset, to_device
@@ -114,34 +114,6 @@ def limit(seconds: float, search: DecodeConfig) -> int:
     return math.ceil(seconds * search.tokens_per_second) + search.extra_tokens
 
 
-def find_model(exp_dir: Path, name: str) -> Path:
-    """The model folder `name` of an experiment: best, average or checkpoints/step_<n>.
-
-    Raises FileNotFoundError, which names the models there are.
-    """
-    if not (exp_dir / "config.yaml").exists():
-        raise FileNotFoundError(f"{exp_dir}/config.yaml is missing: run stage 3 to train")
-    model_dir = exp_dir / name
-    if not (model_dir / checkpoint.FILE).exists():
-        folders = [exp_dir / "best", exp_dir / "average", *checkpoint.steps(exp_dir)]
-        found = [str(p.relative_to(exp_dir)) for p in folders if (p / checkpoint.FILE).exists()]
-        raise FileNotFoundError(
-            f"{exp_dir} has no model {name}; it has {', '.join(found) or 'none: run stage 3'}"
-        )
-    return model_dir
-
-
-def find_set(sets_dir: Path, name: str) -> Path:
-    """The directory of a set; FileNotFoundError, which names the sets there are, if it is none."""
-    if not (sets_dir / name / "text").exists():
-        found = sorted(path.parent.name for path in sets_dir.glob("*/text"))
-        raise FileNotFoundError(
-            f"{sets_dir} has no set {name}; it has {', '.join(found) or 'none'}: run the stages of"
-            " the recipe before this one"
-        )
-    return sets_dir / name
-
-
 def load_model(
     model_dir: Path, cfg: Config, device: str | torch.device, base_dirs: Sequence[str | Path] = ()
 ) -> tuple[MoMEModel, Any, dict]:
@@ -193,17 +165,6 @@ def load_into(model: MoMEModel, model_dir: str | Path) -> None:
     with torch.no_grad():
         for name, parameter in own.items():
             parameter.copy_(weights[name])
-
-
-def choose_scales(cfg: Config, names: list[str] | None) -> list[Scale]:
-    """The scales of these names, those trained by default; a warning for one not trained."""
-    trained = scales_of(cfg.model.task, cfg.model.audio_rates, cfg.model.video_rates)
-    scales = [Scale.parse(name) for name in names] if names else trained
-    names_trained = ", ".join(map(str, trained))
-    for scale in scales:
-        if scale not in trained:
-            log.warning(f"scale {scale} was not trained; these were: {names_trained}")
-    return scales
 
 
 def other_video(data: FeatureDataset) -> dict[str, str]:

@@ -10,14 +10,13 @@ from test_search import by_generate
 
 from mome import checkpoint, config
 from mome.bin.decode import missing_jobs, write_results
+from mome.checkpoint import choose_scales, find_model
 from mome.compression import Scale
 from mome.config import Config, DecodeConfig, ModelConfig
 from mome.decoding import (
     Hypothesis,
-    choose_scales,
     decode,
     decode_scored,
-    find_model,
     limit,
     other_video,
 )

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Make the environment: .venv in the root of the project, with everything that recipes and tests use.
+# Make the environment: .venv in the root of the project, with everything that recipes use.
 #
 #   tools/install.sh                              run it as often as you like: it does what is missing
+#   tools/install.sh test demo                    extras of pyproject.toml, too; tools/test.sh takes test
 #   PYTHON=python3.12 tools/install.sh            choose the interpreter (3.11 or later)
 #   TORCH_SPEC="torch==2.12.1" tools/install.sh   choose torch; without it, an installed torch is kept
 #
@@ -23,9 +24,16 @@ exec 9> .venv.lock # two recipes that start at the same time install once
 flock 9
 trap 'rm -f .venv.lock' EXIT
 
-stamp=$venv/.installed
 inputs=$({ cat pyproject.toml setup.py tools/install.sh tools/constraints.txt; echo "${TORCH_SPEC:-}"; pwd; } | sha256sum)
-if [ -x "$venv/bin/python" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$inputs" ]; then
+missing=false
+for extra in base "$@"; do # each has a stamp
+  [ "$extra" = base ] || grep -q "^$extra = \[" pyproject.toml || {
+    echo "tools/install.sh: '$extra' is not one of the extras (optional-dependencies) of pyproject.toml" >&2
+    exit 1
+  }
+  [ "$(cat "$venv/.installed_$extra" 2>/dev/null)" = "$inputs" ] || missing=true
+done
+if [ -x "$venv/bin/python" ] && [ "$missing" = false ]; then
   exit 0
 fi
 
@@ -50,7 +58,8 @@ PYTHON
 grep -v '^torch==' tools/constraints.txt >> "$constraints"
 
 log "installing mome and what it needs"
-pip_install -c "$constraints" -e '.[landmarks,mini,test]'
+extras=$(IFS=,; echo "landmarks,mini${*:+,$*}")
+pip_install -c "$constraints" -e ".[$extras]"
 rm -f "$constraints"
 
 # espnet: its pins (setuptools<74, sentencepiece==0.2.0) contradict those of torch, and pip refuses
@@ -63,5 +72,5 @@ log "installing espnet and mediapipe without their own requirements"
 pip_install --no-deps "$(pinned espnet)" "$(pinned mediapipe)"
 
 "$venv/bin/python" tools/check_install.py
-echo "$inputs" > "$stamp"
+for extra in base "$@"; do echo "$inputs" > "$venv/.installed_$extra"; done
 log "done in $((SECONDS - start)) s: . .venv/bin/activate"

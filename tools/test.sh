@@ -6,7 +6,7 @@
 #   tools/test.sh tests/test_llms.py any arguments of pytest
 set -euo pipefail
 cd "$(dirname "$0")/.."
-tools/install.sh
+tools/install.sh test
 # shellcheck disable=SC1091
 . .venv/bin/activate
 unset PYTHONDONTWRITEBYTECODE # each process of a test would compile what it imports anew

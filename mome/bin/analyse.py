@@ -20,10 +20,12 @@ from pathlib import Path
 from mome import checkpoint, config, files
 from mome.bin import Parser, run
 from mome.bin._jobs import device_of
+from mome.checkpoint import choose_scales, find_model
 from mome.data.dataset import FeatureDataset
+from mome.data.featdir import find_set
 from mome.data.features import open_source
 from mome.data.set_name import SetName
-from mome.decoding import choose_scales, find_model, find_set, load_model
+from mome.decoding import load_model
 from mome.prompt import text_ids
 from mome.scoring import expert_plots, tables
 from mome.scoring.analysis import analyse

@@ -26,9 +26,10 @@ from transformers import AutoTokenizer
 from mome import config, files
 from mome.bin import Parser, run
 from mome.bin._jobs import device_of
+from mome.checkpoint import choose_scales, find_model
 from mome.compression import Scale
 from mome.config import Config, DecodeConfig
-from mome.decoding import choose_scales, decode, find_model, load_model
+from mome.decoding import decode, load_model
 from mome.encoders import load_audio_encoder, load_video_encoder
 from mome.model import MoMEModel, llm_dtype
 from mome.scoring import cost, cost_report, scale_cost, timing

@@ -31,8 +31,8 @@ from typing import Any
 
 from mome import checkpoint, config, files
 from mome.bin import Parser, run
+from mome.checkpoint import find_model
 from mome.compression import Scale, scales_of
-from mome.decoding import find_model
 from mome.scoring import cascade, paired, statistics, tables
 from mome.scoring.cascade import Decoded, System
 from mome.transcription.cascade import NEVER, Cascade, widest, write

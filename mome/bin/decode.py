@@ -4,7 +4,7 @@ Stage 4 of a recipe. Loads the model once and writes exp/<tag>/decode_<scale>/<s
 scale and test set, as Kaldi text sorted by utterance, and beside it `score`: the mean
 log-probability of the tokens of each text, in nats; 0 is certain. Two checks show whether the model
 uses the video: the set <set>_zeroed_video is <set> with frames of zeros, <set>_other_video is <set>
-with the video of another utterance.
+with the video of another utterance. They are decoded at the first and the last of the scales alone.
 
 The pairs of a set and a scale are divided among --num_jobs processes; each process takes the next
 GPU. On a cluster, run `--job 1/8` ... `--job 8/8` anywhere.
@@ -17,26 +17,19 @@ import time
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mome import checkpoint, config, files
 from mome.bin import Parser, run
 from mome.bin._jobs import device_of, job_of, start_jobs
+from mome.checkpoint import choose_scales, find_model
 from mome.compression import Scale
 from mome.config import DecodeConfig
-from mome.data.dataset import FeatureDataset
-from mome.data.features import open_source
+from mome.data.featdir import find_set
 from mome.data.set_name import SetName
-from mome.decoding import (
-    Hypothesis,
-    choose_scales,
-    decode_set,
-    find_model,
-    find_set,
-    load_model,
-    other_video,
-)
-from mome.prompt import text_ids
+
+if TYPE_CHECKING:
+    from mome.decoding import Hypothesis
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +78,7 @@ def missing_jobs(
 
 
 def write_results(
-    job: DecodeJob, found: dict[str, Hypothesis], data_dir: Path, seconds: float
+    job: DecodeJob, found: "dict[str, Hypothesis]", data_dir: Path, seconds: float
 ) -> None:
     """Write Kaldi tables sorted by utterance, text and score, then decode.json and a stamp."""
     files.clear_stamp(job.out_dir)
@@ -133,14 +126,26 @@ def main(argv: list[str] | None = None) -> None:
     # A video encoder that was trained with the model encodes the test sets too.
     sets_dir = args.data if cfg.encoders.video_lora_rank else args.feats
     first, step = args.job or (1, 1)
-    pairs = [(name, scale) for scale in choose_scales(cfg, args.scales) for name in args.sets]
-    pairs = pairs[first - 1 :: step]
+    scales = choose_scales(cfg, args.scales)
+    pairs = [
+        (name, scale)
+        for scale in scales
+        for name in args.sets
+        if name not in checks or scale in (scales[0], scales[-1])
+    ][first - 1 :: step]
     jobs = missing_jobs(pairs, args.exp_dir, model_dir, sets_dir, cfg.decode)
     if not jobs:
         return
     if not args.job and min(args.num_jobs, len(jobs)) > 1:
         start_jobs("decode", argv, min(args.num_jobs, len(jobs)), str(args.exp_dir))
         return
+
+    # heavy: not for a process that only starts others
+    from mome.data.dataset import FeatureDataset
+    from mome.data.features import open_source
+    from mome.decoding import decode_set, load_model, other_video
+    from mome.prompt import text_ids
+
     device = args.device or device_of(args.job)
     model, tokenizer, base = load_model(model_dir, cfg, device)
     encoders = dict(zip(["video"], model.video_encoder, strict=False))  # none if it was frozen

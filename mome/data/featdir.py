@@ -44,6 +44,17 @@ class FeatDir:
         return self.info.get("store_rate", 1)
 
 
+def find_set(sets_dir: Path, name: str) -> Path:
+    """The directory of a set; FileNotFoundError, which names the sets there are, if it is none."""
+    if not (sets_dir / name / "text").exists():
+        found = sorted(path.parent.name for path in sets_dir.glob("*/text"))
+        raise FileNotFoundError(
+            f"{sets_dir} has no set {name}; it has {', '.join(found) or 'none'}: run the stages of"
+            " the recipe before this one"
+        )
+    return sets_dir / name
+
+
 def read(feats_dir: str | Path, streams: list[str]) -> FeatDir:
     """Read the tables of a feature directory, those of `streams`, and check them as a whole.
 

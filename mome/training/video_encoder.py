@@ -9,6 +9,7 @@ Shape key
 """
 
 import logging
+import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from mome.synthesis import visemes
 from mome.training.muon import Muon
 
 EXPECTED = ("ValueError", "FileNotFoundError")  # errors that are reported without a traceback
+UNIT = 4  # frames; batches of as many lengths as there are have too many shapes for oneDNN
 log = logging.getLogger(__name__)
 
 
@@ -104,6 +106,8 @@ def train(
     weights.
     """
     torch.set_num_threads(1)  # two processes are faster than two threads
+    # oneDNN prepares a product for each new shape, and remembers fewer of them than there are here.
+    os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16384")
     if meeting:
         if rank == 0 and start_logging:
             start_logging()
@@ -223,23 +227,25 @@ def collate(clips: list[Clip], rng: np.random.Generator | None) -> tuple[Tensor,
     """Clips -> video (B, 1, T, 88, 88), lengths, phones (B, T) with -1 in the padding.
 
     With `rng`, each clip is cropped at a random place, mirrored or not, and made brighter or
-    darker. Without, its centre is cropped.
+    darker, and the batch loses its last frames, three at most, so that many batches have the same
+    shape. Without, its centre is cropped.
     """
     T = max(len(clip.phones) for clip in clips)
+    T -= T % UNIT if rng and T > UNIT else 0
+    lengths = [min(len(clip.phones), T) for clip in clips]
     video_B1THW = torch.zeros(len(clips), 1, T, CROP, CROP)
     phones_BT = torch.full((len(clips), T), -1)
-    for i, clip in enumerate(clips):
-        n = len(clip.phones)
-        phones_BT[i, :n] = torch.from_numpy(clip.phones)
+    for i, (clip, n) in enumerate(zip(clips, lengths, strict=True)):
+        phones_BT[i, :n] = torch.from_numpy(clip.phones[:n])
         if rng is None:
             video_B1THW[i, 0, :n] = normalise(centre_crop(clip.mouth))
             continue
         top, left = (rng.integers(size - CROP + 1) for size in clip.mouth.shape[1:])
-        mouth = clip.mouth[:, top : top + CROP, left : left + CROP]
+        mouth = clip.mouth[:n, top : top + CROP, left : left + CROP]
         mouth = mouth[:, :, ::-1] if rng.random() < 0.5 else mouth
         contrast, brightness = rng.uniform(0.7, 1.3), rng.uniform(-0.6, 0.6)
         video_B1THW[i, 0, :n] = normalise(mouth) * contrast + brightness
-    return video_B1THW, [len(clip.phones) for clip in clips], phones_BT
+    return video_B1THW, lengths, phones_BT
 
 
 # ---- training -----------------------------------------------------------------------------------

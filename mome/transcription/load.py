@@ -55,7 +55,7 @@ def find_folder(name_or_path: str | Path, model: str = "best") -> Path:
     if (path / checkpoint.FILE).exists():
         return path
     if (path / "config.yaml").exists():
-        return decoding.find_model(path, model)
+        return checkpoint.find_model(path, model)
     if path.exists():
         raise FileNotFoundError(
             f"{path} is no trained model: give exp/<tag>, trained by stage 3, or a folder made by"

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mome import decoding
+from mome.checkpoint import choose_scales
 from mome.compression import Scale
 from mome.data import faces, recording
 from mome.data.dataset import to_device
@@ -132,7 +133,7 @@ def only_streams(opened: Recording, streams: list[str]) -> Recording:
 def as_cascade(model: Recogniser, scale: str | Cascade | None) -> Cascade:
     """One scale by its name, by default the finest, or several; a warning for one not trained."""
     names = scale.scales if isinstance(scale, Cascade) else [scale or model.scales[0]]
-    scales = decoding.choose_scales(model.config, list(map(str, names)))
+    scales = choose_scales(model.config, list(map(str, names)))
     if scales[0].task not in {trained.task for trained in model.scales}:
         raise ValueError(
             f"scale {scales[0]} is of task {scales[0].task}, but {model.dir} was trained for"

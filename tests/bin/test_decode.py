@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import baby_recipe
 
-from mome import checkpoint, config
+from mome import checkpoint, config, decoding
 from mome.bin import decode
 from mome.data.features import load_encoders
 from mome.decoding import load_model
@@ -70,7 +70,7 @@ def test_jobs_share_the_work_and_leave_nothing_for_another(recipe, monkeypatch):
     run(recipe, "exp/job1", "--job", "2/3")
     run(recipe, "exp/job1", "--job", "3/3")
     calls = []
-    monkeypatch.setattr(decode, "load_model", lambda *_: calls.append(1))
+    monkeypatch.setattr(decoding, "load_model", lambda *_: calls.append(1))
     run(recipe, "exp/job1", "--num_jobs", "3")
     assert not calls
 
@@ -105,6 +105,17 @@ def test_without_its_own_video_a_set_gets_a_name_of_its_own(recipe, monkeypatch)
         (recipe / "exp/checks/decode_a4_v2/valid_other_video/decode.json").read_text()
     )
     assert record["video"] == "other" and record["data"] == "data/valid"
+
+
+def test_sets_without_their_video_are_decoded_at_the_first_and_the_last_scale(recipe, monkeypatch):
+    monkeypatch.chdir(recipe)
+    sets = ["--sets", "valid", "valid_other_video"]
+    found = run(recipe, "exp/ends", "--scales", "a4_v2", "a4_v5", "a16_v5", *sets)
+    scales: dict[str, set[str]] = {"valid": set(), "valid_other_video": set()}
+    for path in found:
+        scales[Path(path).parent.name].add(Path(path).parts[0])
+    assert scales["valid"] == {"decode_a4_v2", "decode_a4_v5", "decode_a16_v5"}
+    assert scales["valid_other_video"] == {"decode_a4_v2", "decode_a16_v5"}
 
 
 def test_a_model_with_a_trained_video_encoder_is_loaded_with_its_lora(

@@ -65,6 +65,16 @@ def test_padding_has_no_label_and_no_image(rng):
     assert not video_B1THW[0, 0, 2:].any() and video_B1THW[0, 0, :2].all()
 
 
+def test_batches_of_training_end_at_a_multiple_of_four_frames():
+    clips, rng = clips_of([9, 11, 3]), np.random.default_rng(0)
+    video_B1THW, lengths, phones_BT = collate(clips, rng)
+    assert video_B1THW.shape[2] == 8 and lengths == [8, 8, 3]
+    assert phones_BT.tolist() == [[0] * 8, [1] * 8, [2] * 3 + [-1] * 5]
+    assert video_B1THW[:2].all() and not video_B1THW[2, 0, 3:].any()
+    assert collate(clips, None)[1] == [9, 11, 3]
+    assert collate(clips_of([3]), rng)[1] == [3]
+
+
 def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing():
     rates = [one_cycle(step / 100) for step in range(100)]
     assert np.argmax(rates) in (14, 15) and max(rates) == pytest.approx(1, abs=0.02)
