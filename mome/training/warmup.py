@@ -17,7 +17,6 @@ from torch import Tensor
 from mome import checkpoint
 from mome.config import Config, TrainConfig
 from mome.data.dataset import Draw, FeatureDataset, Pick
-from mome.encoders import fast_dtype
 from mome.model import MoMEModel
 from mome.training.distributed import agreed, clock
 from mome.training.loader import ReadAhead
@@ -59,14 +58,12 @@ def warm_up(model: MoMEModel, data: FeatureDataset, cfg: TrainConfig, device: to
     world, rank = dist.get_world_size(), dist.get_rank()
     trained = [*model.projectors.parameters(), *model.alignment.parameters()]
     optimizer = torch.optim.AdamW(trained, warmup.lr, weight_decay=0.01)
-    dtype = fast_dtype(device)
     start, mean = time.monotonic(), torch.tensor(math.nan)
     draws = warmup_draws(data, list(map(str, model.scales)), cfg, rank, world)
     for step, batch in enumerate(ReadAhead(data, draws, cfg.data_workers, device)):
         for group in optimizer.param_groups:
             group["lr"] = warmup.lr * max(0.02, 1 - step / warmup.num_steps)
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            loss = model.ctc_loss(**batch)
+        loss = model.ctc_loss(**batch)
         optimizer.zero_grad()
         (loss / world).backward()
         # None: a projector of another rate

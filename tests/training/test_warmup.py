@@ -31,11 +31,7 @@ def settings(num_steps: int = 40, **options) -> TrainConfig:
     return TrainConfig(ctc_warmup=WarmupConfig(num_steps=num_steps, batch_size=8, **options))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_it_lowers_the_ctc_loss_and_changes_only_projectors_and_alignment(
-    features, process_group, monkeypatch, dtype
-):
-    monkeypatch.setattr(warmup, "fast_dtype", lambda device: dtype)
+def test_it_lowers_the_ctc_loss_and_changes_only_projectors_and_alignment(features, process_group):
     data = features["train"]
     model, batch = model_for(data), data.collate(list(range(len(data))))
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
@@ -44,7 +40,6 @@ def test_it_lowers_the_ctc_loss_and_changes_only_projectors_and_alignment(
     assert model.ctc_loss(**batch).item() < loss - 1
     changed = {n for n, p in model.named_parameters() if not torch.equal(p, before[n])}
     assert {name.split(".")[0] for name in changed} == {"projectors", "alignment"}
-    assert {p.dtype for p in model.parameters()} == {torch.float32}
     assert all(p.grad is None or not p.grad.any() for p in model.parameters())
 
 
@@ -68,7 +63,6 @@ def test_two_processes_that_share_the_batches_find_what_one_finds(recipe, tmp_pa
 
 def work(rank: int, world: int, recipe: Path, folder: Path) -> None:
     """A warm-up of five steps in one of the processes; saves the projectors."""
-    warmup.fast_dtype = lambda device: torch.float32  # on all machines: sums differ by rounding
     meeting = f"file://{folder}/meeting{world}"
     dist.init_process_group("gloo", meeting, rank=rank, world_size=world)
     source = open_source(
