@@ -30,7 +30,7 @@ from mome.synthesis import visemes
 from mome.training.muon import Muon
 
 EXPECTED = ("ValueError", "FileNotFoundError")  # errors that are reported without a traceback
-UNIT = 4  # frames; batches of as many lengths as there are have too many shapes for oneDNN
+UNIT = 4  # frames; the length of a batch is a multiple of it, so there are fewer shapes
 log = logging.getLogger(__name__)
 
 
