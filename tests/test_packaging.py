@@ -63,6 +63,13 @@ def test_versions_of_packages_are_given_in_one_file():
     assert not re.search(r"^[^#]*==\d", install, re.MULTILINE), "a version in tools/install.sh"
 
 
+def test_an_extra_that_does_not_exist_is_refused():
+    command = [ROOT / "tools/install.sh", "tests"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.startswith("tools/install.sh: 'tests' is not one of the extras")
+
+
 def without(module: str, *words: str) -> subprocess.CompletedProcess:
     """Run `mome ...` in a process where a package cannot be imported."""
     code = f"import sys; sys.modules[{module!r}] = None\nfrom mome.bin import main\nmain.main()"

@@ -1,16 +1,25 @@
 """Parts of the pretraining of a video encoder: labels of frames, batches, the learning rate."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 import torch.distributed as dist
 
+from mome.avhubert import AVHuBERTConfig
+from mome.training import video_encoder
 from mome.training.video_encoder import (
     Clip,
+    Schedule,
+    VideoSet,
     batches,
     collate,
     frame_phones,
     one_cycle,
     phone_classes,
+    train,
 )
 
 
@@ -79,3 +88,22 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_to_nothing():
     rates = [one_cycle(step / 100) for step in range(100)]
     assert np.argmax(rates) in (14, 15) and max(rates) == pytest.approx(1, abs=0.02)
     assert rates[0] < 0.02 and rates[-1] < 0.01
+
+
+@pytest.mark.parametrize("chosen, expected", [(None, "16384"), ("2048", "2048")])
+def test_onednn_keeps_the_code_of_more_shapes_unless_the_user_says_how_many(
+    monkeypatch, chosen, expected
+):
+    def stop(*_):
+        raise InterruptedError
+
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    monkeypatch.setenv(name, "2048")  # so that its old value comes back
+    if chosen is None:
+        monkeypatch.delenv(name)
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
+    monkeypatch.setattr(video_encoder, "read_clips", stop)
+    nothing = VideoSet(Path("none"), Path("none"))
+    with pytest.raises(InterruptedError):
+        train(0, nothing, nothing, Path("none"), AVHuBERTConfig(), Schedule(1, 1, 1.0, 1), 1)
+    assert os.environ[name] == expected
