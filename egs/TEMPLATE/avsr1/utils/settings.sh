@@ -28,7 +28,6 @@ noise_dir=          # folder of your own noise, such as MUSAN; test_noise then n
 decode_model=best   # best, average or checkpoints/step_<n>
 decode_scales=      # such as "a4_v2 a16_v5"; default: all scales of the training
 decode_args=        # changes to the decode section, such as "decode.num_beams=15"
-video_checks=       # decode also without the own video, at the first and last scale: test_other_video,
-                    # test_zeroed_video; test means both
+video_checks=       # also without the own video, at two scales: test_other_video, test_zeroed_video; test: both
 include_base=false  # stage 6: pack the LLM and large encoders, too
 hub_repo=           # stage 7: OWNER/NAME on the Hugging Face hub
