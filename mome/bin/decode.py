@@ -115,7 +115,7 @@ def parse(argv: list[str] | None) -> argparse.Namespace:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Decode every set at every scale that is not decoded yet."""
+    """Decode the sets at the scales, where that has not been done yet."""
     args = parse(argv)
     model_dir = find_model(args.exp_dir, args.model)
     cfg = config.load(args.exp_dir / "config.yaml", args.overrides)

@@ -147,7 +147,7 @@ def by_snr_caption(lines: rate_plots.Lines) -> str:
 
 
 def by_scale(exp: Scored) -> Html:
-    """Every set at every scale; broken lines are sets with another video."""
+    """Every set at the scales it was decoded at; broken lines are sets with another video."""
     rates = {name: found for name in exp.sets if (found := exp.rates(name))}
     title = "Word error rate of every set by scale"
     if not rates:
