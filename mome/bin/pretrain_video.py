@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mome import files
-from mome.bin import Parser, run, start_logging
+from mome.bin import Parser, run
 
 FORMAT = 2
 SMALL: dict[str, Any] = {
@@ -87,7 +87,6 @@ def main(argv: list[str] | None = None) -> None:
         AVHuBERTConfig.from_file(args.config) if args.config else AVHuBERTConfig(**SMALL),
         Schedule(args.num_steps, args.batch_frames, args.learning_rate, args.seed),
         args.num_jobs,
-        start_logging,
     )
     files.write_stamp(args.out_dir, inputs)
 

@@ -11,7 +11,7 @@ Shape key
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,11 +67,8 @@ def pretrain(
     config: AVHuBERTConfig,
     schedule: Schedule,
     num_jobs: int = 1,
-    start_logging: Callable[[], None] | None = None,
 ) -> None:
     """Train an encoder in `num_jobs` processes, log its accuracy on `valid_set`, and save it.
-
-    `start_logging` is called in the first of several processes, which logs for all of them.
 
     Raises FileNotFoundError or ValueError when phones or crops are missing or malformed, or when a
     speaker is in both sets.
@@ -83,7 +80,10 @@ def pretrain(
         return
     with tempfile.TemporaryDirectory() as folder:
         try:
-            processes.spawn(train, (*job, f"{folder}/meeting", start_logging), nprocs=num_jobs)
+            # Forked processes need not import again what this one has, for some seconds.
+            processes.start_processes(
+                train, (*job, f"{folder}/meeting"), nprocs=num_jobs, start_method="fork"
+            )
         except processes.ProcessRaisedException as error:
             kind, _, message = str(error).strip().splitlines()[-1].partition(": ")
             raise (ValueError(message) if kind in EXPECTED else error) from None
@@ -98,19 +98,18 @@ def train(
     schedule: Schedule,
     num_jobs: int,
     meeting: str | None = None,
-    start_logging: Callable[[], None] | None = None,
 ) -> None:
     """The work of one process; several find each other through the file `meeting`.
 
     Each draws batches of its own part of the clips; gradients are averaged, so all have the same
-    weights.
+    weights. The first one logs for all of them.
     """
     torch.set_num_threads(1)  # two processes are faster than two threads
     # oneDNN prepares a product for each new shape, and remembers fewer of them than there are here.
     os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "16384")
     if meeting:
-        if rank == 0 and start_logging:
-            start_logging()
+        if rank:
+            logging.getLogger().setLevel(logging.WARNING)
         dist.init_process_group("gloo", f"file://{meeting}", rank=rank, world_size=num_jobs)
     clips = read_clips(train_set, rank, num_jobs)
     torch.manual_seed(schedule.seed)

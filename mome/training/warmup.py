@@ -96,7 +96,10 @@ def sum_gradients(gradients: list[Tensor]) -> None:
 def warmup_draws(
     data: FeatureDataset, scales: list[str], cfg: TrainConfig, rank: int, world: int
 ) -> Iterator[Draw]:
-    """A process's parts of the batches: utterances of any length and a scale, drawn for each."""
+    """A process's parts of the batches: utterances of any length and a scale, drawn for each.
+
+    Each process gets as many of the short utterances as of the long ones, so none waits long.
+    """
     rng, num_noisy = np.random.default_rng([cfg.seed, 1]), data.source.num_noisy
     size = min(max(cfg.ctc_warmup.batch_size, world), len(data))
     for step in range(cfg.ctc_warmup.num_steps):
@@ -105,4 +108,5 @@ def warmup_draws(
             noisy = num_noisy and rng.random() < cfg.noisy_share
             copy = int(rng.integers(num_noisy)) + 1 if noisy else 0
             picks.append(Pick(int(i), copy, seed=(cfg.seed, 1, step, int(i))))
+        picks.sort(key=lambda pick: data.length(pick.index))
         yield picks[rank % size :: world], [scales[rng.integers(len(scales))]]
