@@ -2,9 +2,9 @@
 
 A web page on which a trained model reads a clip, uploaded or recorded with the webcam: the text
 as it is decoded, at one scale or two, with noise if you like, and what it costs. Without --host,
-the page can be reached from this machine alone. It needs gradio, which tools/install.sh leaves out:
+the page can be reached from this machine alone. It needs gradio, which is installed on request:
 
-    pip install -c tools/constraints.txt -e '.[demo]'
+    tools/install.sh demo
 """
 
 import argparse
@@ -23,7 +23,7 @@ import mome
 from mome.bin import Parser, run
 from mome.scoring import scale_cost
 
-INSTALL = "pip install -c tools/constraints.txt -e '.[demo]'"
+INSTALL = "tools/install.sh demo"
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 VOICE_FILES = {".wav", ".flac", ".ogg", ".mp3", ".m4a", ".mp4"}
 log = logging.getLogger(__name__)
