@@ -14,7 +14,7 @@ from mome.data.dataset import FeatureDataset
 from mome.data.features import open_source
 from mome.prompt import text_ids
 from mome.training import warmup
-from mome.training.warmup import prepare_projectors, warm_up
+from mome.training.warmup import prepare_projectors, warm_up, warmup_draws
 
 DIMS = {"audio": 6, "video": 5}
 CPU = torch.device("cpu")
@@ -59,6 +59,19 @@ def test_two_processes_that_share_the_batches_find_what_one_finds(recipe, tmp_pa
     alone = torch.load(tmp_path / "0 of 1")
     for rank in range(2):
         torch.testing.assert_close(torch.load(tmp_path / f"{rank} of 2"), alone)
+
+
+def test_processes_share_a_batch_by_length(features):
+    data, cfg = features["train"], settings(num_steps=20)
+    alone, first, second = (
+        [{pick.index for pick in picks} for picks, _ in warmup_draws(data, ["a4_v2"], cfg, *place)]
+        for place in ((0, 1), (0, 2), (1, 2))
+    )
+    for batch, one, other in zip(alone, first, second, strict=True):
+        assert one | other == batch and not one & other
+        lengths = [data.length(i) for i in batch]
+        apart = sum(map(data.length, other)) - sum(map(data.length, one))
+        assert 0 <= apart <= max(lengths) - min(lengths)
 
 
 def work(rank: int, world: int, recipe: Path, folder: Path) -> None:
