@@ -46,7 +46,7 @@ def loss_figure(metrics: list[dict], floor: float | None = None) -> Figure:
         name = f"valid_loss_{scale}"
         points = [(m["step"], m[name]) for m in metrics if name in m]
         if points:
-            axes.plot(*zip(*points, strict=True), label=f"validation {scale}", **style)
+            axes.plot(*zip(*points, strict=True), label=f"{scale} (marker: validation)", **style)
     if floor is not None:
         axes.axhline(floor, color="black", linestyle=":", label="text alone")
     axes.set(xlabel="optimiser step", ylabel="loss (nats a token)", ylim=(0, None))

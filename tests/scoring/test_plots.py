@@ -73,7 +73,8 @@ def test_curves_show_cross_entropy_validation_and_the_floor(figures, tmp_path):
     plots.training_curves(metrics, tmp_path / "x.png", floor=2.5)
     labels = {line.get_label(): list(line.get_ydata()) for line in figures[0].axes[0].lines}
     assert labels["training (smoothed)"] == [1.0, 1.0, 1.0]
-    assert labels["validation a4"] == [2.0] and labels["validation v2"] == [3.0]
+    assert labels["a4 (marker: validation)"] == [2.0]
+    assert labels["v2 (marker: validation)"] == [3.0]
     assert labels["text alone"] == [2.5, 2.5]
 
 
