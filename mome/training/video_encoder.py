@@ -80,7 +80,7 @@ def pretrain(
         return
     with tempfile.TemporaryDirectory() as folder:
         try:
-            # Forked processes need not import again what this one has, for some seconds.
+            # Forked processes start at once; spawned ones would import everything again.
             processes.start_processes(
                 train, (*job, f"{folder}/meeting"), nprocs=num_jobs, start_method="fork"
             )
