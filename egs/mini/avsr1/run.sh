@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # MoME on the mini corpus: talking heads made on the spot, a real frozen LLM, all of it on a CPU.
 #
-# Two cores need 19 to 30 minutes, from nothing to a table of word error rates.
+# Two cores need 20 to 30 minutes, from nothing to a table of word error rates.
 # --train_config conf/train_nano.yaml runs every stage at its smallest size, in minutes, with baby
 # models: it shows that the recipe runs; its error rates mean nothing.
 set -euo pipefail
