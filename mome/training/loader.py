@@ -17,6 +17,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from mome.data.dataset import Draw, FeatureDataset, to_device
+from mome.training import forks
 
 MOST_WORKERS = 4  # of one GPU, if none are asked for
 SET_PDEATHSIG = 1  # of prctl: choose the signal that this process gets when its parent ends
@@ -41,7 +42,7 @@ class ReadAhead:
             num_workers=num_workers,
             # Forked workers start in milliseconds and share the tables of the set. They must not
             # use the device, which a forked process cannot, and do not.
-            multiprocessing_context="fork" if num_workers else None,
+            multiprocessing_context=forks.Context() if num_workers else None,
             worker_init_fn=start_worker,
             pin_memory=device.type == "cuda",
             generator=torch.Generator(),  # the global one stays as it is
@@ -98,6 +99,7 @@ def start_worker(number: int) -> None:
     gc.freeze()  # collections would write to the memory shared with the parent, and so copy it
     if number:  # what each process logs once is logged by the first worker
         logging.getLogger().setLevel(logging.WARNING)
+    forks.has_started()
 
 
 def _end_at_sigterm_of(sender: int) -> None:

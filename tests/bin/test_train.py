@@ -3,6 +3,7 @@
 Those that are killed or stopped are started by DeepSpeed's launcher, the others without it.
 """
 
+import contextlib
 import fcntl
 import os
 import re
@@ -11,7 +12,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -32,6 +35,7 @@ def recipe(tmp_path_factory) -> Path:
 def environment(**variables: object) -> dict[str, str]:
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     ours = {"DS_ACCELERATOR": "cpu", "OMP_NUM_THREADS": "1", "PATH": path}
+    ours["PYTHONFAULTHANDLER"] = "1"  # with SIGABRT a process shows where it is
     return {**os.environ, **ours, **{name: str(value) for name, value in variables.items()}}
 
 
@@ -68,13 +72,28 @@ def train(root: Path, exp: str, *more: str, processes: int = 1) -> str:
         start(command, root, environment(RANK=rank, LOCAL_RANK=rank, **shared))
         for rank in range(processes)
     ]
-    return "".join(output_of(run) for run in runs)
+    return output_of(*runs)
 
 
-def output_of(run: subprocess.Popen) -> str:
-    output = run.communicate(timeout=300)[0]
-    assert run.returncode == 0, output[-5000:]
-    return output
+def output_of(*runs: subprocess.Popen) -> str:
+    """The output of all these processes, which must end well. Who hangs shows where."""
+    watch = threading.Timer(300, abort, runs)
+    watch.start()
+    with ThreadPoolExecutor(len(runs)) as readers:  # together: one may wait for another's reader
+        outputs = list(readers.map(lambda run: run.communicate()[0], runs))
+    watch.cancel()
+    ends = [
+        f"exit status {r.returncode}: {out[-5000:]}" for r, out in zip(runs, outputs, strict=True)
+    ]
+    assert all(run.returncode == 0 for run in runs), "\n".join(ends)
+    return "".join(outputs)
+
+
+def abort(*runs: subprocess.Popen) -> None:
+    """End processes and their children with SIGABRT."""
+    for run in runs:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGABRT)
 
 
 def wait_for_steps(run: subprocess.Popen, exp_dir: Path, number: int) -> None:

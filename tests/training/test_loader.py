@@ -15,7 +15,7 @@ import torch
 from conftest import is_running
 
 from mome.data.dataset import Sampler
-from mome.training import loader
+from mome.training import forks, loader
 from mome.training.loader import ReadAhead, count_workers
 
 CPU = torch.device("cpu")
@@ -60,7 +60,7 @@ def test_reading_ahead_leaves_the_global_random_numbers_alone(features):
 
 def test_sigterm_ends_no_worker_that_is_not_ready_yet(features, monkeypatch):
     """A worker has the signal blocked from its first moment on, and its parent as before."""
-    monkeypatch.setattr(loader, "start_worker", None)  # none is ready
+    monkeypatch.setattr(loader, "start_worker", lambda _: forks.has_started())  # and no more
     others = psutil.Process().children()  # of other tests
     batches = iter(ReadAhead(features["train"], draws(features["train"]), "1", CPU))
     next(batches)
@@ -135,6 +135,49 @@ next(batches)
 print("reading", flush=True)
 time.sleep(100)
 """
+
+
+STUCK = """
+import os, sys, time
+import torch
+from mome.training import forks
+from mome.training.loader import ReadAhead
+
+class Source:
+    encoded = staticmethod(lambda batch: batch)
+
+class Data:
+    source = Source()
+    def read(self, picks):
+        return {"picks": picks}
+
+def stick():  # as a lock would that a thread of the parent held
+    if os.read(reader, 1) == b"1":
+        time.sleep(1000)
+
+reader, writer = os.pipe()
+os.write(writer, sys.argv[1].encode())  # a character for each child
+os.register_at_fork(after_in_child=stick)
+forks.SECONDS_TO_START = 3
+for batch in ReadAhead(Data(), [([number], None) for number in range(3)], "2", torch.device("cpu")):
+    print(batch["picks"])
+"""
+
+
+@pytest.mark.parametrize("stuck", ["00", "0110"])
+def test_a_worker_that_is_stuck_in_its_fork_is_forked_again(stuck):
+    command = [sys.executable, "-c", STUCK, stuck]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert run.stdout == "[0]\n[1]\n[2]\n", run.stderr
+    assert run.stderr.count("did not start within 3 s: killed, forked anew") == stuck.count("1")
+
+
+def test_when_no_worker_starts_an_error_says_what_to_do():
+    command = [sys.executable, "-c", STUCK, "111"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert run.returncode == 1
+    assert "3 forked processes did not start within 3 s each" in run.stderr.splitlines()[-1]
+    assert "train.data_workers=0" in run.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("busy", [[], ["busy"]])
