@@ -1,9 +1,9 @@
 """Processes that are forked beside the threads of torch.distributed, and surely start.
 
-A thread of gloo or NCCL that releases a tensor takes a lock of Python for an instant. In a process
-that is forked at this instant the lock is never released: it waits for it before its first line of
-Python (seen with Python 3.11 and gloo, once in a few thousand forks). So here a new process says
-that it has started. One that does not is killed and forked again.
+A thread of torch.distributed that releases a tensor takes a lock of the interpreter for an instant.
+In a process that is forked at this instant nobody ever releases the lock, and it waits before its
+first line of Python (seen with Python 3.11 and gloo, once in a few thousand forks). So here a new
+process says that it has started. One that does not is killed, and forked again.
 """
 
 import logging
