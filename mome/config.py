@@ -52,7 +52,8 @@ LIMITS = {  # the least and the most of a number, or of each number in a list or
         (ABOVE_0, 1e6): "encoders.video_lora_alpha model.lora_alpha train.scale_odds"
         " decode.tokens_per_second",
         (0, 1e4): "encoders.num_noisy_copies encoders.video_lora_rank model.num_shared"
-        " model.router_gain model.balance_weight train.weight_decay train.ctc_warmup.weight",
+        " model.router_gain model.balance_weight train.weight_decay train.ctc_warmup.weight"
+        " train.router_lr_factor",
         (1, 1e5): "model.num_routed model.num_active model.lora_rank model.projector_dim"
         " model.expert_dim model.plain_dim train.ctc_warmup.batch_size train.accumulation"
         " train.keep_checkpoints decode.batch_size train.max_frames",
@@ -190,6 +191,7 @@ class TrainConfig:
     num_epochs: int = 0  # passes over the training set, on any number of devices; 0: `num_steps`
     lr: float = 1e-3  # peak, reached after `lr_warmup_steps`; then a cosine to 0
     lr_warmup_steps: int = 500
+    router_lr_factor: float = 1.0  # of the routers' learning rate: this times that of the others
     weight_decay: float = 0.1
     betas: list[float] = field(default_factory=lambda: [0.9, 0.98])
     max_grad_norm: float = 10.0  # larger gradients are clipped to this norm; 0: no clipping

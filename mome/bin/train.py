@@ -56,8 +56,7 @@ def train(
     with contextlib.closing(iter(ahead)) as batches:  # it ends the workers
         for step, drawn in enumerate(steps, start=trainer.step):
             lr = schedule.learning_rate(step)
-            for group in engine.optimizer.param_groups:
-                group["lr"] = lr
+            distributed.set_learning_rate(engine.optimizer, lr)
             tokens = total(sum(data.num_targets(picks) for picks, _ in drawn), engine.device)
             for batch in itertools.islice(batches, cfg.accumulation):
                 loss, stats, weight = engine(**batch)

@@ -76,16 +76,20 @@ def gathered(parameters: list[torch.nn.Parameter]) -> contextlib.AbstractContext
 
 def start_engine(model: Any, cfg: Config, engine_settings: dict) -> Any:
     """DeepSpeed's engine around a MoMEModel, with AdamW on the trained weights."""
-    trained = list(model.trained().values())
-    for parameter in trained:  # under ZeRO 3 DeepSpeed would leave them in float32
+    trained = model.trained()
+    for parameter in trained.values():  # under ZeRO 3 DeepSpeed would leave them in float32
         parameter.data = parameter.data.to(model.llm.dtype)
     beta1, beta2 = cfg.train.betas
+    groups = parameter_groups(trained, cfg.train.router_lr_factor)
     optimizer = torch.optim.AdamW(
-        trained, cfg.train.lr, (beta1, beta2), weight_decay=cfg.train.weight_decay
+        groups, cfg.train.lr, (beta1, beta2), weight_decay=cfg.train.weight_decay
     )
     try:
         engine, *_ = deepspeed.initialize(
-            model=model, optimizer=optimizer, model_parameters=trained, config=engine_settings
+            model=model,
+            optimizer=optimizer,
+            model_parameters=list(trained.values()),
+            config=engine_settings,
         )
     except ValidationError as error:
         fault = error.errors()[0]
@@ -100,6 +104,26 @@ def start_engine(model: Any, cfg: Config, engine_settings: dict) -> Any:
 
     engine.clip_fp32_gradients = clip_gradients
     return engine
+
+
+def parameter_groups(
+    trained: dict[str, torch.nn.Parameter], router_lr_factor: float
+) -> list[dict[str, Any]]:
+    """The groups of an optimizer over named parameters: routers have one if their factor is not 1.
+
+    `lr_factor` of a group is what `set_learning_rate` multiplies its learning rate by.
+    """
+    routers, others = {}, dict(trained)
+    if router_lr_factor != 1:
+        routers = {n: others.pop(n) for n in trained if n.endswith(".router.weight")}
+    groups = [(others, 1.0), (routers, router_lr_factor)]
+    return [{"params": list(p.values()), "lr_factor": factor} for p, factor in groups if p]
+
+
+def set_learning_rate(optimizer: Any, lr: float) -> None:
+    """Set the learning rate of all groups. (Those of a state of version 0.1 have no factor.)"""
+    for group in optimizer.param_groups:
+        group["lr"] = lr * group.get("lr_factor", 1.0)
 
 
 @contextlib.contextmanager

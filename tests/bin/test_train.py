@@ -18,8 +18,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import assert_same_training, baby_recipe, is_running, metrics
 
+from mome import checkpoint
 from mome.bin import train as train_command
 
 ARGS = ["--config", "train.yaml", "--train_set", "dump/feats/train"]
@@ -240,6 +242,17 @@ def test_two_processes_train_as_one_with_twice_the_batches(recipe, one_process, 
     count, held = map(float, re.search(r"LLM: ([\d.]+)M weights, ([\d.]+)M held", log).groups())
     assert held == pytest.approx(count / 2 if zero == 3 else count, rel=0.01)
     assert_same_training(one_process, recipe / exp)
+
+
+@pytest.mark.parametrize("zero", [0, 3])
+def test_routers_can_learn_more_slowly_or_not_at_all(recipe, zero):
+    settings = [*COMPARED, f"train.deepspeed=zero{zero}.json", "train.router_lr_factor=0"]
+    train(recipe, f"exp/routers{zero}", *settings)
+    before, after = (
+        checkpoint.read(recipe / f"exp/routers{zero}" / name) for name in ("warmup", "best")
+    )
+    same = {name for name in before if torch.equal(before[name], after[name])}
+    assert same == {name for name in before if ".router." in name} != set()
 
 
 IN_BF16 = {  # with ZeRO 0 DeepSpeed's Adam counts from its second step on, and differs at first

@@ -33,6 +33,19 @@ def test_means_weigh_batches_and_skip_values_that_one_lacks(process_group):
     assert means(sums_over_devices([], NAMES, CPU).tolist(), NAMES) == {}
 
 
+def test_the_routers_have_a_group_of_their_own_when_their_learning_rate_differs():
+    names = ["llm.layers.0.adapter.down.weight", "llm.layers.0.adapter.router.weight", "prompt.x"]
+    trained = {name: torch.nn.Parameter(torch.ones(1)) for name in names}
+    assert [len(g["params"]) for g in distributed.parameter_groups(trained, 1.0)] == [3]
+    groups = distributed.parameter_groups(trained, 3.0)
+    assert groups[1]["params"][0] is trained[names[1]]
+    optimizer = torch.optim.AdamW(groups, lr=1e-3)
+    distributed.set_learning_rate(optimizer, 2e-3)
+    assert [g["lr"] for g in optimizer.param_groups] == [2e-3, pytest.approx(6e-3)]
+    del trained[names[1]]
+    assert [len(g["params"]) for g in distributed.parameter_groups(trained, 3.0)] == [2]
+
+
 def test_a_value_without_a_place_is_not_lost_in_silence(process_group):
     with pytest.raises(AssertionError, match="other"):
         sums_over_devices([batch_stats(1, other=1.0)], NAMES, CPU)
