@@ -46,14 +46,13 @@ LIMITS = {  # the least and the most of a number, or of each number in a list or
         (0, 1): "encoders.mirror_share train.noisy_share train.audio_dropout train.video_dropout",
         (ABOVE_0, 1): "train.lr train.ctc_warmup.lr",
         (0, 0.999999): "train.betas",
-        (0, 60): "encoders.audio_mask_s encoders.video_mask_s",
+        (0, 60): "encoders.audio_mask_s encoders.video_mask_s train.router_lr_factor",
         (-100, 100): "encoders.snrs decode.length_penalty",
         (1, 1500): "encoders.store_rate model.audio_rates model.video_rates decode.num_beams",
         (ABOVE_0, 1e6): "encoders.video_lora_alpha model.lora_alpha train.scale_odds"
         " decode.tokens_per_second",
         (0, 1e4): "encoders.num_noisy_copies encoders.video_lora_rank model.num_shared"
-        " model.router_gain model.balance_weight train.weight_decay train.ctc_warmup.weight"
-        " train.router_lr_factor",
+        " model.router_gain model.balance_weight train.weight_decay train.ctc_warmup.weight",
         (1, 1e5): "model.num_routed model.num_active model.lora_rank model.projector_dim"
         " model.expert_dim model.plain_dim train.ctc_warmup.batch_size train.accumulation"
         " train.keep_checkpoints decode.batch_size train.max_frames",
@@ -130,7 +129,6 @@ class ModelConfig:
     lora_alpha: float = 8.0  # the output is scaled by alpha / rank
     lora_form: str = "ms"  # one LoRA for all scales, "ss": one for each scale, "mss": both
     plain_dim: int = 48
-
     scale_weights: dict[str, float] = field(default_factory=dict)  # of the loss; 1 if not named
     task_weights: dict[str, float] = field(default_factory=dict)  # likewise, for task all
 

@@ -28,7 +28,7 @@ LONGEST_FILE, LONGEST_COMMAND, LONGEST_FUNCTION = 400, 200, 60  # lines
 DEEPEST = 4  # blocks inside each other in a function
 # In all modules that the train command reaches. Some 1,000 of them find, check or decode what
 # training reads: media, tables, features, limits of settings, DeepSpeed's file, saved states.
-MOST_LINES_TO_TRAIN = 6300
+MOST_LINES_TO_TRAIN = 6400
 BLOCKS = (ast.If, ast.For, ast.While, ast.With, ast.Try, ast.Match)
 
 
